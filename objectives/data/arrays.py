@@ -124,7 +124,7 @@ def _write_labelled(
         _save(folder, split, labels=labels.of_split[split], groups=_group_numbers(rows))
         written.counts[f"labelled {split} examples"] = len(rows.texts)
         if rows.groups:
-            written.counts[f"labelled {split} groups"] = len(set(rows.groups))
+            written.counts[f"labelled {split} groups"] = len(np.unique(rows.units()))
         if split == "train":
             written.lengths["labelled texts"] = TextLengths.of(whole, length)
 
@@ -185,7 +185,11 @@ def _write_pairs(
             whole = _write_texts(encoder, texts, (), lengths[side], folder, names)
             if split == "train":
                 written.lengths[f"{side} texts"] = TextLengths.of(whole, lengths[side])
-        (folder / f"references-{split}.json").write_text(json.dumps(sides.targets))
+        with (folder / f"references-{split}.json").open("w") as file:
+            # As json.dumps writes a list.
+            for row, text in enumerate(sides.targets):
+                file.write(f"{', ' if row else '['}{json.dumps(text)}")
+            file.write("]")
         written.counts[f"{split} pairs"] = len(sides.sources)
         _save_groups(folder, split, sides, written.counts)
 
@@ -304,6 +308,6 @@ def _save_groups(folder: Path, split: str, rows: Examples, counts: dict[str, int
 
 def _group_numbers(rows: Examples) -> Tokens:
     """The group of each row; without groups, rows of equal texts are one."""
-    units = rows.units()
-    number = {unit: index for index, unit in enumerate(dict.fromkeys(units))}
-    return np.asarray([number[unit] for unit in units], dtype=np.int32)
+    _, first, unit_of = np.unique(rows.units(), return_index=True, return_inverse=True)
+    # In the order of their first rows.
+    return np.argsort(np.argsort(first))[unit_of].astype(np.int32)

@@ -146,7 +146,7 @@ def _largest_frequent(counts: Any, merges: list[tuple[int, int]], frequent: floa
     return SMALLEST_VOCABULARY
 
 
-Column = tuple[list[str], list[str]]
+Column = tuple[Sequence[str], Sequence[str]]
 """Texts, and the second texts of pairs that are read together."""
 
 

@@ -9,7 +9,7 @@ from objectives.data.encoding import Labels
 from objectives.data.errors import DataError
 from objectives.data.prepared_data import LabelledTexts
 from objectives.data.row_order import Rows, generator
-from objectives.data.sources.stratification import LEAST_UNITS, Unit, drawn
+from objectives.data.sources.stratification import LEAST_UNITS, Units, drawn
 from spaces.file.training import FineTuning
 
 STREAM = 3
@@ -53,17 +53,14 @@ def _chosen(unit_of: Rows, labels: Labels, count: int, seed: int) -> npt.NDArray
     """Whether each example is in one of the units that are drawn, of ``count`` examples at most."""
     # Numbers, and the tags of words, are no classes of an example.
     has_classes = labels.ndim == 1 and np.issubdtype(labels.dtype, np.integer)
-    classes = [(label,) for label in labels.tolist()] if has_classes else [()] * len(unit_of)
-    units: dict[int, Unit] = {}
-    for unit, of_example in zip(unit_of.tolist(), classes, strict=True):
-        units.setdefault(unit, Unit()).add(1, of_example)
-    names, counts = np.unique(labels, return_counts=True) if has_classes else ((), ())
-    fraction = count / len(unit_of)
+    rows = np.arange(len(unit_of) if has_classes else 0)
+    _, classes, counts = np.unique(labels[rows], return_inverse=True, return_counts=True)
+    units = Units.of(unit_of, np.ones_like(unit_of), rows, classes)
     chosen = drawn(
         units,
-        generator(seed, STREAM, 0).permutation(len(units)).tolist(),
+        generator(seed, STREAM, 0).permutation(len(units.sizes)),
         wanted=count,
         enough=1,
-        class_counts={int(name): fraction * int(n) for name, n in zip(names, counts, strict=True)},
+        class_counts=(count / len(unit_of) * counts).tolist(),
     )
     return np.isin(unit_of, chosen)

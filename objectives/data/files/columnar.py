@@ -10,12 +10,15 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from objectives.data.errors import Place
 from objectives.data.files.table import Table
 
+ROWS_AT_A_TIME = 1000
+"""That are in memory."""
 _LISTS = ("Sequence", "List", "LargeList")
 Named = Callable[[Any], Any]
 """From a cell with numbers of classes to one with their names."""
@@ -33,9 +36,9 @@ def read_columnar(path: Path, form: str, at: Place) -> Table:
         else:
             table = _parquet(path) if form == "parquet" else _arrow(path)
 
-    def read(index: int) -> list[Any]:
+    def read(index: int) -> Iterator[Any]:
         with _readable(path, at):
-            return table.read(index)
+            yield from table.read(index)
 
     return replace(table, read=read)
 
@@ -54,12 +57,14 @@ def of_dataset(dataset: Any, origin: str) -> Table:
     """A ``datasets.Dataset`` as a table."""
     features = dataset.features.to_dict()
     names = list(dataset.column_names)
-    return Table(
-        origin,
-        names,
-        len(dataset),
-        lambda index: _with_names(list(dataset[names[index]]), features.get(names[index])),
-    )
+
+    def read(index: int) -> Iterator[Any]:
+        column = dataset[names[index]]
+        rows = range(0, len(dataset), ROWS_AT_A_TIME)
+        cells = chain.from_iterable(column[first : first + ROWS_AT_A_TIME] for first in rows)
+        return _with_names(cells, features.get(names[index]))
+
+    return Table(origin, names, len(dataset), read)
 
 
 def _saved(path: Path, at: Place) -> Table:
@@ -81,10 +86,10 @@ def _parquet(path: Path) -> Table:
     # A name with a dot in it would be taken for a path into records.
     is_plain = len({*schema.names}) == len(schema.names) and "." not in "".join(schema.names)
 
-    def column(index: int) -> Any:
-        if is_plain:
-            return file.read(columns=[schema.names[index]]).column(0)
-        return file.read().column(index)
+    def column(index: int) -> Iterator[Any]:
+        names = [schema.names[index]] if is_plain else None
+        for batch in file.iter_batches(ROWS_AT_A_TIME, columns=names):
+            yield batch.column(0 if is_plain else index)
 
     return _of_schema(path, schema, file.metadata.num_rows, column)
 
@@ -96,18 +101,24 @@ def _arrow(path: Path) -> Table:
         is_file = file.read(6) == b"ARROW1"
         file.seek(0)
         table = (ipc.open_file if is_file else ipc.open_stream)(file).read_all()
-    return _of_schema(path, table.schema, table.num_rows, table.column)
+
+    def column(index: int) -> Iterator[Any]:
+        for first in range(0, table.num_rows, ROWS_AT_A_TIME):
+            yield table.column(index).slice(first, ROWS_AT_A_TIME)
+
+    return _of_schema(path, table.schema, table.num_rows, column)
 
 
-def _of_schema(path: Path, schema: Any, rows: int, column: Callable[[int], Any]) -> Table:
+def _of_schema(path: Path, schema: Any, rows: int, column: Callable[[int], Iterator[Any]]) -> Table:
+    """A table of columns that pyarrow reads, some rows at a time."""
     features = features_of(schema.metadata or {})
     names = list(schema.names)
-    return Table(
-        str(path),
-        names,
-        rows,
-        lambda index: _with_names(column(index).to_pylist(), features.get(names[index])),
-    )
+
+    def read(index: int) -> Iterator[Any]:
+        cells = chain.from_iterable(some.to_pylist() for some in column(index))
+        return _with_names(cells, features.get(names[index]))
+
+    return Table(str(path), names, rows, read)
 
 
 def features_of(metadata: Mapping[bytes, bytes]) -> Mapping[str, Any]:
@@ -119,9 +130,9 @@ def features_of(metadata: Mapping[bytes, bytes]) -> Mapping[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _with_names(cells: list[Any], feature: Any) -> list[Any]:
+def _with_names(cells: Iterator[Any], feature: Any) -> Iterator[Any]:
     named = _named(feature)
-    return cells if named is None else list(map(named, cells))
+    return cells if named is None else map(named, cells)
 
 
 def _named(feature: Any) -> Named | None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from objectives.data.errors import Place
 from objectives.data.files.dialects import (
+    SAMPLE,
     Dialect,
+    Row,
     Unreadable,
     dialect_of,
     is_doubled,
@@ -16,6 +19,7 @@ from objectives.data.files.dialects import (
     likely_dialect,
     rows_of,
 )
+from objectives.data.files.encodings import lines_of, text_chunks
 from objectives.data.files.notices import Notice
 from objectives.data.files.table import Table
 
@@ -25,60 +29,100 @@ if TYPE_CHECKING:
 _SHOWN = 200
 
 
-def read_delimited(
-    path: Path, text: str, source: Tables, form: str, at: Place, notice: Notice
-) -> Table:
-    """A CSV or TSV file, whose text was read, as a table of texts.
+def read_delimited(path: Path, source: Tables, form: str, at: Place, notice: Notice) -> Table:
+    """A CSV or TSV file as a table of texts.
+
+    It is read again for each column, so that no more than a row is in memory.
 
     Raises:
         DataError: It cannot be read, or a row has more or fewer fields than there are names.
     """
     dialect = dialect_of(source, form)
-    lines: list[int] = []
-    rows: list[list[str]] = []
-    empty, repeated = 0, 0
-    header: list[str] = []
-    names = source.columns and [name.strip() for name in source.columns]
-    try:
-        for line, fields in rows_of(text, dialect):
-            if len(fields) > 1 and not any(map(str.strip, fields)):
-                empty += 1
-            elif names is None:
-                header, names = fields, [field.strip() for field in fields]
-            elif fields == header:
-                repeated += 1
-            elif len(fields) != len(names):
-                raise at.fault(
-                    f"line {line:,} of {path} has {len(fields)} fields, {_shown(fields)}, and "
-                    f"there are {len(names)} names, {_shown(names)}"
-                    f"{_advice(text, dialect, names, at)}"
-                )
-            else:
-                lines.append(line)
-                rows.append(fields)
-    except Unreadable as error:
-        raise at.fault(f"{error} of {path}{_advice(text, dialect, names or [], at)}") from error
-    if names is None:
+    rows = _Rows(path, source, dialect, at)
+    quotes = _Quotes(source, dialect)
+    lines = array("q")
+    for line, fields in rows:
+        if source.columns and not lines and any(map(_is_name, fields, rows.names)):
+            raise at.fault(
+                f"line {line:,} of {path} names the columns, {_shown(fields)}; leave the field out",
+                "columns",
+            )
+        lines.append(line)
+        quotes.see(line, fields)
+    if not rows.names:
         raise at.fault(f"{path} holds no rows")
-    if source.columns and rows and any(map(_is_name, rows[0], names)):
-        raise at.fault(
-            f"line {lines[0]:,} of {path} names the columns, {_shown(rows[0])}; leave the field "
-            "out",
-            "columns",
-        )
-    _check_quotes(rows, lines, names, source, dialect, path, at)
-    for count, kind in ((empty, "without any text"), (repeated, "that repeat the names")):
+    names = rows.names
+    quotes.check(path, names, at)
+    for count, kind in ((rows.empty, "without any text"), (rows.repeated, "that repeat the names")):
         if count:
             notice(f"{at.source}.{at.split}: {count:,} rows {kind} in {path} are skipped")
 
     null = frozenset(source.null or ())
 
-    def read(index: int) -> list[Any]:
-        return [None if row[index] in null else row[index] for row in rows]
+    def read(index: int) -> Iterator[Any]:
+        for _, fields in _Rows(path, source, dialect, at):
+            yield None if fields[index] in null else fields[index]
 
-    return Table(
-        str(path), names, len(rows), read, lines, hint=_missing(text, dialect, names, source, at)
-    )
+    return Table(str(path), names, len(lines), read, lines, hint=rows.missing_hint())
+
+
+class _Rows:
+    """The rows of a file, each with the line that it begins in.
+
+    Args:
+        path: The file.
+    """
+
+    def __init__(self, path: Path, source: Tables, dialect: Dialect, at: Place) -> None:
+        self._path, self._source, self._dialect, self._at = path, source, dialect, at
+        self.names = [name.strip() for name in source.columns or ()]
+        self.empty = 0
+        """Rows without any text, which are skipped."""
+        self.repeated = 0
+        """Rows that repeat the names, which are skipped too."""
+
+    def __iter__(self) -> Iterator[Row]:
+        header: list[str] = []
+        lines = lines_of(self._path, self._source.encoding, self._at)
+        try:
+            for line, fields in rows_of(lines, self._dialect):
+                if len(fields) > 1 and not any(map(str.strip, fields)):
+                    self.empty += 1
+                elif not self.names:
+                    header, self.names = fields, [field.strip() for field in fields]
+                elif fields == header:
+                    self.repeated += 1
+                elif len(fields) != len(self.names):
+                    raise self._at.fault(
+                        f"line {line:,} of {self._path} has {len(fields)} fields, "
+                        f"{_shown(fields)}, and there are {len(self.names)} names, "
+                        f"{_shown(self.names)}{self._advice()}"
+                    )
+                else:
+                    yield line, fields
+        except Unreadable as error:
+            raise self._at.fault(f"{error} of {self._path}{self._advice()}") from error
+
+    def _advice(self) -> str:
+        return _advice(self._start(), self._dialect, self.names, self._at)
+
+    def _start(self) -> str:
+        """Enough of the text to tell its dialect."""
+        start = ""
+        for chunk in text_chunks(self._path, self._source.encoding, self._at):
+            start += chunk
+            if len(start) > SAMPLE:
+                break
+        return start
+
+    def missing_hint(self) -> str:
+        """What to say where a column is missing."""
+        if len(self.names) == 1:
+            return self._advice()
+        if self._source.columns is None:
+            first = f"{self._at.source}.columns"
+            return f"; if its first line holds no names, give them as {first}"
+        return ""
 
 
 def _shown(fields: Sequence[str]) -> str:
@@ -94,39 +138,50 @@ def _is_spaced(field: str) -> bool:
     return field.startswith(" ") and is_quoted(field.strip(" "))
 
 
-def _check_quotes(
-    rows: Sequence[list[str]],
-    lines: Sequence[int],
-    names: Sequence[str],
-    source: Tables,
-    dialect: Dialect,
-    path: Path,
-    at: Place,
-) -> None:
-    """Refuse fields in quotes that are taken for text, where the search file does not say so."""
-    if dialect.quoting == "none" and source.quoting is None:
-        for index, name in enumerate(names):
-            if rows and all(is_quoted(row[index]) for row in rows):
-                raise at.fault(
-                    f"every field of {name!r} in {path} is in quotes; give double if they enclose "
-                    "the field, or none if they belong to the text",
-                    "quoting",
-                )
-    key = "quoting" if dialect.quoting == "none" else "skip_spaces"
-    is_suspect, given = {
-        "quoting": (is_doubled, "double if quotes enclose fields, or none"),
-        "skip_spaces": (_is_spaced, "true if the quotes enclose the field, or false"),
-    }[key]
-    if getattr(source, key) is not None:
-        return
-    for line, row in zip(lines, rows, strict=True):
-        for field in row:
-            if '"' in field and is_suspect(field):
-                raise at.fault(
-                    f"line {line:,} of {path} has {field!r:.{_SHOWN}}; give {given} if they "
-                    "belong to the text",
-                    key,
-                )
+class _Quotes:
+    """Refuses fields in quotes that are taken for text, where the search file does not say so."""
+
+    def __init__(self, source: Tables, dialect: Dialect) -> None:
+        self._is_plain = dialect.quoting == "none"
+        self._source = source
+        self._key = "quoting" if self._is_plain else "skip_spaces"
+        self._is_open = getattr(source, self._key) is None
+        self._quoted: set[int] | None = None
+        """Columns of which every field up to now is in quotes."""
+        self._suspect: tuple[int, str] | None = None
+
+    def see(self, line: int, fields: Sequence[str]) -> None:
+        """Read a further row."""
+        if not self._is_open:
+            return
+        if self._is_plain and self._quoted != set():
+            columns = range(len(fields)) if self._quoted is None else self._quoted
+            self._quoted = {column for column in columns if is_quoted(fields[column])}
+        if self._suspect is None:
+            is_suspect = is_doubled if self._is_plain else _is_spaced
+            found = (field for field in fields if '"' in field and is_suspect(field))
+            self._suspect = next(((line, field) for field in found), None)
+
+    def check(self, path: Path, names: Sequence[str], at: Place) -> None:
+        """Refuse what was seen."""
+        if self._quoted:
+            raise at.fault(
+                f"every field of {names[min(self._quoted)]!r} in {path} is in quotes; give double "
+                "if they enclose the field, or none if they belong to the text",
+                "quoting",
+            )
+        if self._suspect is not None:
+            line, field = self._suspect
+            given = (
+                "double if quotes enclose fields, or none"
+                if self._is_plain
+                else "true if the quotes enclose the field, or false"
+            )
+            raise at.fault(
+                f"line {line:,} of {path} has {field!r:.{_SHOWN}}; give {given} if they "
+                "belong to the text",
+                self._key,
+            )
 
 
 def _advice(text: str, dialect: Dialect, names: Sequence[str], at: Place) -> str:
@@ -153,12 +208,3 @@ def _advice(text: str, dialect: Dialect, names: Sequence[str], at: Place) -> str
         if getattr(found, key) != getattr(dialect, key)
     ]
     return f"; the file seems to need {' and '.join(changed)}"
-
-
-def _missing(text: str, dialect: Dialect, names: Sequence[str], source: Tables, at: Place) -> str:
-    """What to say where a column is missing."""
-    if len(names) == 1:
-        return _advice(text, dialect, names, at)
-    if source.columns is None:
-        return f"; if its first line holds no names, give them as {at.source}.columns"
-    return ""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice, product
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from spaces.file.inputs.tables import Quoting, Tables
 
 _DELIMITERS = (",", "\t", ";", "|")
-_SAMPLE = 100_000
+SAMPLE = 100_000
 """Characters from which a dialect is guessed, for a message."""
 _LONE_RETURN = "\ufdd0"
 """In place of a carriage return, which ``csv`` takes for the end of a row; no character at all."""
@@ -57,13 +57,13 @@ def dialect_of(source: Tables, form: str) -> Dialect:
     return Dialect(delimiter, quoting, source.comment, source.skip_lines, spaces)
 
 
-def rows_of(text: str, dialect: Dialect) -> Iterator[Row]:
-    """The rows of a text; blank lines are none.
+def rows_of(lines: Iterable[str], dialect: Dialect) -> Iterator[Row]:
+    """The rows of a text that is given by its lines, without line feeds; blank lines are none.
 
     Raises:
         Unreadable: A quote is not closed, or more than a delimiter follows it.
     """
-    feed = _Lines(text, dialect)
+    feed = _Lines(lines, dialect)
     if dialect.quoting == "none":
         for line in feed:
             feed.is_between_rows = True
@@ -92,15 +92,15 @@ def rows_of(text: str, dialect: Dialect) -> Iterator[Row]:
 
 
 class _Lines:
-    """The lines of a text without comments, counted from 1."""
+    """Lines without comments, counted from 1."""
 
-    def __init__(self, text: str, dialect: Dialect) -> None:
+    def __init__(self, lines: Iterable[str], dialect: Dialect) -> None:
         self.number = 0
         self.first = 0
         """The line that the row begins in which is being read."""
         self.is_between_rows = True
-        self._text, self._dialect = text, dialect
-        self._lines = self._all()
+        self._dialect = dialect
+        self._lines = self._all(lines)
 
     def __iter__(self) -> Iterator[str]:
         return self
@@ -108,13 +108,10 @@ class _Lines:
     def __next__(self) -> str:
         return next(self._lines)
 
-    def _all(self) -> Iterator[str]:
-        comment, end = self._dialect.comment, 0
-        has_returns = "\r" in self._text and self._dialect.quoting != "none"
-        while end < len(self._text):
-            start, end = end, (self._text.find("\n", end) + 1 or len(self._text))
+    def _all(self, lines: Iterable[str]) -> Iterator[str]:
+        comment, is_plain = self._dialect.comment, self._dialect.quoting == "none"
+        for line in lines:
             self.number += 1
-            line = self._text[start:end]
             if self.is_between_rows:
                 if self.number <= self._dialect.skip_lines:
                     continue
@@ -122,7 +119,7 @@ class _Lines:
                 if comment is not None and line.startswith(comment):
                     continue
                 self.first, self.is_between_rows = self.number, False
-            yield line.replace("\r", _LONE_RETURN) if has_returns else line
+            yield (line if is_plain else line.replace("\r", _LONE_RETURN)) + "\n"
 
 
 def _reason(error: csv.Error, first: int, last: int) -> str:
@@ -150,7 +147,7 @@ def likely_dialect(text: str, given: Dialect, names: Sequence[str] = ()) -> Dial
         given: That which the search file says, the first of several that fit.
         names: Where the file has no header line, those of its columns.
     """
-    sample = text if len(text) <= _SAMPLE else text[: text.rfind("\n", 0, _SAMPLE) + 1]
+    sample = text if len(text) <= SAMPLE else text[: text.rfind("\n", 0, SAMPLE) + 1]
     delimiters = dict.fromkeys((given.delimiter, *_DELIMITERS))
     quotings: tuple[Quoting, ...] = (given.quoting, "double", "backslash", "none")
     for delimiter in delimiters:
@@ -167,6 +164,6 @@ def likely_dialect(text: str, given: Dialect, names: Sequence[str] = ()) -> Dial
 def _counts(sample: str, dialect: Dialect) -> set[int]:
     """How many fields rows have; none where one cannot be read."""
     try:
-        return {len(fields) for _, fields in islice(rows_of(sample, dialect), 1000)}
+        return {len(fields) for _, fields in islice(rows_of(sample.split("\n"), dialect), 1000)}
     except Unreadable:
         return set()

@@ -7,11 +7,14 @@ dates.
 from __future__ import annotations
 
 import json
+from array import array
 from collections.abc import Iterator
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from objectives.data.errors import Place
+from objectives.data.errors import DataError, Place
+from objectives.data.files.encodings import lines_of, read_text, text_chunks
 from objectives.data.files.table import Table
 
 if TYPE_CHECKING:
@@ -20,31 +23,37 @@ if TYPE_CHECKING:
 Record = dict[str, Any]
 
 
-def read_records(path: Path, text: str, source: Tables, at: Place) -> Table:
-    """A file of JSON, whose text was read, as a table; a key that a record lacks is none.
+def read_records(path: Path, source: Tables, at: Place) -> Table:
+    """A file of JSON as a table; a key that a record lacks is none.
+
+    A record a line is read again for each column, so that no more than one is in memory.
 
     Raises:
         DataError: It is no JSON, or none of records.
     """
-    records, lines = _records(text, path, source, at)
-    names = list(dict.fromkeys(key for record in records for key in record))
+    starts = (chunk.lstrip()[:1] for chunk in text_chunks(path, source.encoding, at))
+    if source.records is not None or next(filter(None, starts), "") == "[":
+        records = _of_list(path, source, at)
+        names = list(dict.fromkeys(chain.from_iterable(records)))
+        return Table(
+            str(path), names, len(records), lambda index: (r.get(names[index]) for r in records)
+        )
+    found: dict[str, None] = {}
+    lines = array("q")
+    for number, record in _of_lines(path, source.encoding, at):
+        lines.append(number)
+        found |= dict.fromkeys(record)
+    names = list(found)
 
-    def read(index: int) -> list[Any]:
-        return [record.get(names[index]) for record in records]
+    def read(index: int) -> Iterator[Any]:
+        for _, record in _of_lines(path, source.encoding, at):
+            yield record.get(names[index])
 
-    return Table(str(path), names, len(records), read, lines)
+    return Table(str(path), names, len(lines), read, lines)
 
 
-def _records(text: str, path: Path, source: Tables, at: Place) -> tuple[list[Record], list[int]]:
-    """The records of a text, and the line of each where each has its own."""
-    start = text.lstrip()[:1]
-    if source.records is None and start != "[":
-        records, lines = [], []
-        for number, record in _of_lines(text, path, at):
-            records.append(record)
-            lines.append(number)
-        return records, lines
-    whole = _parsed(text, f"{path}", at)
+def _of_list(path: Path, source: Tables, at: Place) -> list[Record]:
+    whole = _parsed(read_text(path, source.encoding, at), f"{path}", at)
     if source.records is not None:
         if not isinstance(whole, dict) or source.records not in whole:
             has = ", ".join(whole) if isinstance(whole, dict) else _kind(whole)
@@ -54,22 +63,34 @@ def _records(text: str, path: Path, source: Tables, at: Place) -> tuple[list[Rec
         raise at.fault(f"{path} has {_kind(whole)}; a list of records is needed", "records")
     for row, record in enumerate(whole, start=1):
         _check_record(record, f"row {row:,} of {path}", at)
-    return whole, []
+    return whole
 
 
-def _of_lines(text: str, path: Path, at: Place) -> Iterator[tuple[int, Record]]:
-    lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
-    for number, line in lines:
+def _of_lines(path: Path, encoding: str | None, at: Place) -> Iterator[tuple[int, Record]]:
+    """The record of each line, and the number of the line."""
+    numbered = enumerate(lines_of(path, encoding, at), start=1)
+    lines = ((number, line) for number, line in numbered if line.strip())
+    first = list(islice(lines, 2))
+    for number, line in chain(first, lines):
         place = f"line {number:,} of {path}"
-        record = _parsed(line, place, at, None if number > lines[0][0] else text)
+        try:
+            record = _parsed(line, place, at)
+        except DataError as error:
+            is_first = number == first[0][0] and isinstance(error.__cause__, ValueError)
+            if is_first and _is_json(read_text(path, encoding, at)):
+                raise at.fault(
+                    f"{place} begins one record of several lines; allowed are a record a line, a "
+                    f"list of records, or the key of one: {at.source}.records"
+                ) from error
+            raise
         _check_record(record, place, at)
         lists = [key for key, value in record.items() if _is_table(value)]
-        if len(lines) == 1 and lists:
+        if len(first) == 1 and lists:
             raise at.fault(
                 f"{path} is one record, with {', '.join(map(repr, lists))}; if one of its keys "
                 f"holds the list of rows, give it as {at.source}.records"
             )
-        if len(lines) == 1 and len(record) > 1 and _are_columns(list(record.values())):
+        if len(first) == 1 and len(record) > 1 and _are_columns(list(record.values())):
             raise at.fault(
                 f"{path} has a record for each column, as pandas writes it by default; write a "
                 "record for each row: orient='records'"
@@ -77,20 +98,10 @@ def _of_lines(text: str, path: Path, at: Place) -> Iterator[tuple[int, Record]]:
         yield number, record
 
 
-def _parsed(text: str, place: str, at: Place, whole: str | None = None) -> Any:
-    """JSON as Python's values.
-
-    Args:
-        whole: The text of the file, in whose first line this stands.
-    """
+def _parsed(text: str, place: str, at: Place) -> Any:
     try:
         return json.loads(text, object_pairs_hook=lambda pairs: _record(pairs, place, at))
     except json.JSONDecodeError as error:
-        if whole is not None and _is_json(whole):
-            raise at.fault(
-                f"{place} begins one record of several lines; allowed are a record a line, a list "
-                f"of records, or the key of one: {at.source}.records"
-            ) from error
         raise at.fault(f"{place} is no JSON: {error}") from error
     except RecursionError as error:
         raise at.fault(f"{place} is nested too deeply") from error

@@ -10,8 +10,9 @@ import weakref
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple, overload
+from typing import IO, NamedTuple, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -57,7 +58,7 @@ class _Spool:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
-        weakref.finalize(self, self._file.close)
+        weakref.finalize(self, _close, self._file)
         self.end = 0
 
     def write(self, content: bytes) -> None:
@@ -69,6 +70,12 @@ class _Spool:
 
     def read(self, offset: int, count: int) -> bytes:
         return os.pread(self._file.fileno(), count, offset)
+
+
+def _close(file: IO[bytes]) -> None:
+    # What a full disk did not take is of no use any more.
+    with suppress(OSError):
+        file.close()
 
 
 class TextWriter:

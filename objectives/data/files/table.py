@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
@@ -18,7 +18,7 @@ class Table:
         origin: Where they are, for messages.
         column_names: Names of all columns, in their order; one may occur twice.
         rows: Number of rows.
-        read: The cells of a column, by its place among the names; null is None.
+        read: Reads the cells of a column, by its place among the names; null is None.
         lines: The line of each row; empty where a file has no lines.
         parts: The tables that it was joined from.
         hint: What to say where a column is missing.
@@ -27,7 +27,7 @@ class Table:
     origin: str
     column_names: Sequence[str]
     rows: int
-    read: Callable[[int], list[Any]]
+    read: Callable[[int], Iterable[Any]]
     lines: Sequence[int] = ()
     parts: Sequence[Table] = ()
     hint: str = field(default="", compare=False)
@@ -44,7 +44,7 @@ class Table:
         where = f"line {self.lines[row]:,}" if self.lines else f"row {row + 1:,}"
         return f"{where} of {self.origin}"
 
-    def cells(self, column: str, key: str) -> list[Any]:
+    def cells(self, column: str, key: str) -> Iterator[Any]:
         """The cells of a column such as ``text``, or ``meta.body``, a field of the records in
         ``meta``.
 
@@ -68,13 +68,20 @@ class Table:
                 f"{key}: {self.origin} has {count} columns {name!r}; give each its own name"
             )
         values = self.read(list(self.column_names).index(name))
-        for step in inner:
-            for row, value in enumerate(values):
-                if value is not None and (not isinstance(value, dict) or step not in value):
-                    has = ", ".join(value) if isinstance(value, dict) else f"{value!r:.100}"
-                    raise DataError(f"{key}: no {column!r} in {self.place(row)}; it has: {has}")
-            values = [None if value is None else value[step] for value in values]
-        return values
+        return (
+            self._inside(value, inner, f"{key}: no {column!r}", row)
+            for row, value in enumerate(values)
+        )
+
+    def _inside(self, value: Any, steps: Sequence[str], missing: str, row: int) -> Any:
+        for step in steps:
+            if value is None:
+                break
+            if not isinstance(value, dict) or step not in value:
+                has = ", ".join(value) if isinstance(value, dict) else f"{value!r:.100}"
+                raise DataError(f"{missing} in {self.place(row)}; it has: {has}")
+            value = value[step]
+        return value
 
 
 def joined(tables: Sequence[Table], origin: str) -> Table:
@@ -88,9 +95,9 @@ def joined(tables: Sequence[Table], origin: str) -> Table:
     names = list(tables[0].column_names)
     common = [name for name in names if all(name in each.column_names for each in tables)]
 
-    def read(index: int) -> list[Any]:
+    def read(index: int) -> Iterator[Any]:
         name = common[index]
         columns = (each.read(list(each.column_names).index(name)) for each in tables)
-        return list(chain.from_iterable(columns))
+        return chain.from_iterable(columns)
 
     return Table(origin, common, sum(map(len, tables)), read, parts=tables)

@@ -146,7 +146,9 @@ def _exact(
         return None
     if found.quoting == "none" and any(map(dialects.is_doubled, _fields(text, found))):
         found = found._replace(quoting="double")
-    rows = [fields for _, fields in islice(dialects.rows_of(text, found), SAMPLE_ROWS + 1)]
+    rows = [
+        fields for _, fields in islice(dialects.rows_of(text.split("\n"), found), SAMPLE_ROWS + 1)
+    ]
     changed = {
         name: value
         for name, value in found._asdict().items()
@@ -156,12 +158,12 @@ def _exact(
 
 
 def _first_names(text: str, dialect: dialects.Dialect) -> list[str]:
-    _, fields = next(dialects.rows_of(text, dialect))
+    _, fields = next(dialects.rows_of(text.split("\n"), dialect))
     return [field.strip().lower() for field in fields]
 
 
 def _fields(text: str, dialect: dialects.Dialect) -> Iterator[str]:
-    for _, fields in islice(dialects.rows_of(text, dialect), SAMPLE_ROWS):
+    for _, fields in islice(dialects.rows_of(text.split("\n"), dialect), SAMPLE_ROWS):
         yield from fields
 
 

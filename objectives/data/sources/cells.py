@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from objectives.data.errors import DataError
@@ -17,7 +17,7 @@ _WHOLE = 2.0**53
 _SHOWN = 60
 
 
-def texts_of(table: Table, column: str, key: str) -> list[str | None]:
+def texts_of(table: Table, column: str, key: str) -> Iterator[str | None]:
     """The texts of a column; null is None.
 
     Args:
@@ -27,34 +27,40 @@ def texts_of(table: Table, column: str, key: str) -> list[str | None]:
     Raises:
         DataError: There is no such column, or a cell is no text.
     """
-    cells = [None if is_missing(cell) else cell for cell in table.cells(column, key)]
+    return _texts(table, table.cells(column, key), column, key)
+
+
+def _texts(table: Table, cells: Iterable[Any], column: str, key: str) -> Iterator[str | None]:
     for row, cell in enumerate(cells):
-        if cell is not None and not isinstance(cell, str):
+        if is_missing(cell):
+            yield None
+        elif isinstance(cell, str):
+            yield _encodable(cell, row, table, key)
+        else:
             raise _refusal(cell, "a text", f"{key}: {table.place(row)}", column)
-    _check_encodable(cells, table, key)
-    return cells
 
 
-def names_of(table: Table, column: str, key: str) -> list[str | None]:
+def names_of(table: Table, column: str, key: str) -> Iterator[str | None]:
     """The cells of a column as names of classes or groups, without white space around them; null,
     and a blank one, is None.
 
     Raises:
         DataError: There is no such column, or a cell is no name and no number.
     """
-    found: list[str | None] = []
-    for row, cell in enumerate(table.cells(column, key)):
+    return _names(table, table.cells(column, key), column, key)
+
+
+def _names(table: Table, cells: Iterable[Any], column: str, key: str) -> Iterator[str | None]:
+    for row, cell in enumerate(cells):
         if is_missing(cell):
-            found.append(None)
+            yield None
             continue
         if isinstance(cell, list | dict | bytes):
             raise _refusal(cell, "a name or a number", f"{key}: {table.place(row)}", column)
         if isinstance(cell, float) and cell.is_integer() and abs(cell) < _WHOLE:
             # Whole numbers are floats in a column with nulls.
             cell = int(cell)
-        found.append(str(cell).strip() or None)
-    _check_encodable(found, table, key)
-    return found
+        yield _encodable(str(cell).strip(), row, table, key) or None
 
 
 def groups_of(table: Table, column: str, field: str) -> list[str]:
@@ -84,19 +90,18 @@ def _refusal(cell: Any, allowed: str, place: str, column: str) -> DataError:
     return DataError(said)
 
 
-def _check_encodable(cells: Sequence[str | None], table: Table, key: str) -> None:
-    """Refuse a half of a surrogate pair, which JSON can write, and no file of text can hold."""
+def _encodable(cell: str, row: int, table: Table, key: str) -> str:
+    """A cell without a half of a surrogate pair, which JSON can write, and no file of text can
+    hold."""
+    if cell.isascii():
+        return cell
     try:
-        "".join(cell for cell in cells if cell is not None).encode()
+        cell.encode()
     except UnicodeEncodeError:
-        for row, cell in enumerate(cells):
-            if cell is not None and any("\ud800" <= each <= "\udfff" for each in cell):
-                raise DataError(
-                    f"{key}: {table.place(row)} has a half of a surrogate pair, which is no "
-                    "character"
-                ) from None
-        # Two halves of different cells, which are whole together.
-        return
+        raise DataError(
+            f"{key}: {table.place(row)} has a half of a surrogate pair, which is no character"
+        ) from None
+    return cell
 
 
 def is_missing(cell: Any) -> bool:

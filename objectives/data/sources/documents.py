@@ -14,7 +14,7 @@ from objectives.data.errors import DataError, Place
 from objectives.data.files.encodings import text_chunks
 from objectives.data.files.notices import Notice, unsaid
 from objectives.data.files.opening import find_files, format_of
-from objectives.data.files.stored_texts import Block, StoredTexts, TextWriter
+from objectives.data.files.stored_texts import Block, Numbers, StoredTexts, TextWriter
 from objectives.data.sources import standard_library
 from objectives.data.sources.cells import texts_of
 from objectives.data.sources.splits import HELD_OUT, Examples, separate
@@ -44,9 +44,9 @@ class Documents(Examples):
     texts: StoredTexts
 
     @property
-    def sizes(self) -> Sequence[int]:
+    def sizes(self) -> Numbers:
         """Characters of each."""
-        return list(map(int, self.texts.characters))
+        return self.texts.characters
 
     def keys(self) -> None:
         """Equal documents, such as short rows, may be in several splits."""

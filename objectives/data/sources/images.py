@@ -45,9 +45,9 @@ class ImageRows(Examples):
         return self.group_names
 
     @property
-    def classes(self) -> Sequence[Sequence[str]]:
+    def classes(self) -> Iterable[Sequence[str]]:
         """The label of each image."""
-        return [(label,) for label in self.labels]
+        return zip(self.labels)
 
 
 class ImageFile(NamedTuple):

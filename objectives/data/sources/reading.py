@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +16,7 @@ from objectives.data.sources.tagged import TaggedRows, read_tagged
 from objectives.data.sources.text import TextRows, read_labelled
 from spaces.file.sources import Data, OfLabelled
 
-SAMPLE_CHARACTERS = 100_000_000
+SAMPLE_CHARACTERS = 50_000_000
 """Of training texts, from which a vocabulary is made: more hardly change it, and take memory."""
 
 
@@ -32,7 +32,7 @@ class Texts(NamedTuple):
     def characters(self) -> int:
         """Of all training texts."""
         return sum(
-            sum(map(len, each)) if isinstance(each, list) else int(each.characters.sum())
+            int(each.characters.sum()) if isinstance(each, StoredTexts) else sum(map(len, each))
             for each in self._columns
         )
 
@@ -43,13 +43,14 @@ class Texts(NamedTuple):
         if stride <= 1:
             return chain.from_iterable(self._columns)
         documents = chain.from_iterable(
-            zip(each) if isinstance(each, list) else each.documents() for each in self._columns
+            each.documents() if isinstance(each, StoredTexts) else zip(each)
+            for each in self._columns
         )
         return islice(chain.from_iterable(map(document_parts, documents)), 0, None, stride)
 
     @property
-    def _columns(self) -> list[list[str] | StoredTexts]:
-        columns: list[list[str] | StoredTexts] = []
+    def _columns(self) -> list[Sequence[str]]:
+        columns: list[Sequence[str]] = []
         if self.running:
             columns.append(self.running["train"].texts)
         if self.labelled:

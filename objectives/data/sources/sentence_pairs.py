@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from objectives.data.errors import DataError, Place
 from objectives.data.files.encodings import lines_of
 from objectives.data.files.notices import Notice, unsaid
+from objectives.data.files.stored_texts import StoredTexts
 from objectives.data.sources.cells import groups_of, texts_of
 from objectives.data.sources.splits import Examples, separate
 from objectives.data.sources.tables import read_table
@@ -23,8 +26,8 @@ class SentencePairRows(Examples):
     """Pairs of one split: texts to read, such as sentences or documents, and texts to write, such
     as translations or summaries."""
 
-    sources: list[str]
-    targets: list[str]
+    sources: Sequence[str]
+    targets: Sequence[str]
     group_names: list[str] = field(default_factory=list)
 
     @property
@@ -54,32 +57,32 @@ def _read_split(source: PairSource, split: str, cache: Path, notice: Notice) -> 
     groups: list[str] = []
     origin, at = getattr(source, split), Place(FIELD, split)
     if isinstance(source, AlignedFiles):
-        sources, targets = (
-            [line.strip() for line in lines_of(_file(path, at), source.encoding, at)]
-            for path in origin
-        )
-        count = min(len(sources), len(targets))
-        if not any((*sources[count:], *targets[count:])):
-            # Blank lines at the end of one file.
-            sources, targets = sources[:count], targets[:count]
+        lines = (lines_of(_file(path, at), source.encoding, at) for path in origin)
+        columns = ((line.strip() for line in each) for each in lines)
     else:
         table = read_table(source, split, FIELD, cache, notice)
-        sources, targets = (
-            [(cell or "").strip() for cell in texts_of(table, column, f"{FIELD}.{key}")]
-            for key, column in (("text", source.text), ("target", source.target))
-        )
+        named = (("text", source.text), ("target", source.target))
+        cells = (texts_of(table, column, f"{FIELD}.{key}") for key, column in named)
+        columns = (((cell or "").strip() for cell in each) for each in cells)
         if source.group is not None:
             groups = groups_of(table, source.group, FIELD)
-    if len(sources) != len(targets):
+    sources, targets = (StoredTexts.of(each, cache) for each in columns)
+    count, most = sorted((len(sources), len(targets)))
+    longer = sources if len(sources) > count else targets
+    if isinstance(source, AlignedFiles) and not any(longer[count:]):
+        # Blank lines at the end of one file.
+        most = count
+    if count != most:
         raise DataError(
             f"{FIELD}.{split}: {len(sources):,} texts to read and {len(targets):,} to write; "
             "the files must match line by line"
         )
-    full = [row for row, sides in enumerate(zip(sources, targets, strict=True)) if all(sides)]
+    is_full = (bool(text and target) for text, target in zip(sources, targets, strict=False))
+    full = np.flatnonzero(np.fromiter(is_full, dtype=bool))
     pairs = SentencePairRows(sources, targets, groups).select(full)
     if pairs.is_empty:
         raise DataError(f"{FIELD}.{split}: {origin} holds no pairs of texts")
-    if missing := len(sources) - len(full):
+    if missing := count - len(full):
         notice(f"{FIELD}.{split}: {missing:,} pairs without a text on one side are left out")
     return pairs
 

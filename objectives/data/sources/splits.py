@@ -7,17 +7,18 @@ equal rows, or rows of one group, can be in both splits, and it has no removal o
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from array import array
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from itertools import combinations
 from typing import Any, Self, TypeVar
 
 import numpy as np
 
 from objectives.data.errors import DataError
 from objectives.data.files.notices import Notice, unsaid
-from objectives.data.files.stored_texts import StoredTexts
-from objectives.data.sources.stratification import LEAST_UNITS, Unit, drawn
+from objectives.data.files.stored_texts import Digests, Numbers, StoredTexts, digest_array
+from objectives.data.sources.stratification import LEAST_UNITS, Units, drawn
 
 HELD_OUT = 0.1
 """Fraction of the training examples that a missing split gets."""
@@ -43,49 +44,52 @@ class Examples:
         return ()
 
     @property
-    def sizes(self) -> Sequence[int]:
+    def sizes(self) -> Numbers:
         """What each example counts, where a fraction of them is held out."""
-        return [1] * len(self.inputs)
+        return np.ones(len(self.inputs), dtype=np.int64)
 
     @property
-    def classes(self) -> Sequence[Sequence[Hashable]]:
+    def classes(self) -> Iterable[Sequence[Hashable]]:
         """The classes of each example, which held-out splits have as often; empty without any."""
         return ()
 
-    def keys(self) -> Sequence[Hashable] | None:
-        """Keys that duplicates have in common; None where they may be in several splits."""
+    def keys(self) -> Digests | None:
+        """What duplicates have in common, of each example; None where they may be in several
+        splits."""
         return self.digests()
 
-    def digests(self) -> list[bytes]:
+    def digests(self) -> Digests:
         """SHA-256 of the inputs."""
-        if isinstance(self.inputs, StoredTexts):
-            return list(self.inputs.digests())
-        return [_digest(each) for each in self.inputs]
+        return digests_of(self.inputs)
 
-    def units(self) -> list[bytes]:
+    def units(self) -> Digests:
         """A digest of each example that is the same for examples of one group, or equal ones."""
-        return [_digest(group) for group in self.groups] or self.digests()
+        return digests_of(self.groups) if self.groups else self.digests()
 
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to train on, or to score."""
         return len(self.inputs) == 0
 
-    def select(self, rows: Sequence[int]) -> Self:
+    def select(self, rows: Numbers) -> Self:
         """Some of the examples; empty columns stay empty."""
         return type(self)(*(_select(getattr(self, each.name), rows) for each in fields(self)))
 
 
-def _digest(content: Any) -> bytes:
-    return hashlib.sha256(content.encode() if isinstance(content, str) else content).digest()
+def digests_of(column: Any) -> Digests:
+    """SHA-256 of each text or array of a column."""
+    if isinstance(column, StoredTexts):
+        return column.digests()
+    contents = (each.encode() if isinstance(each, str) else each for each in column)
+    return digest_array(hashlib.sha256(content).digest() for content in contents)
 
 
-def _select(column: Any, rows: Sequence[int]) -> Any:
+def _select(column: Any, rows: Numbers) -> Any:
     if isinstance(column, np.ndarray):
         return column[rows]
     if isinstance(column, StoredTexts):
         return column.select(rows)
-    return [column[row] for row in rows] if column else []
+    return [column[row] for row in rows.tolist()] if column else []
 
 
 E = TypeVar("E", bound=Examples)
@@ -111,23 +115,24 @@ def separate(
     if missing:
         what = "groups" if found["train"].groups else "examples"
         notice(f"{field}: a tenth of the {what} of train is held out as {' and as '.join(missing)}")
-    later: set[Hashable] = set()
+    later: Digests = np.empty(0, dtype="S32")
     kept: dict[str, E] = {}
     for split in reversed(splits):
         examples = found[split]
         keys = examples.keys()
         if keys is not None:
-            examples = examples.select([row for row, key in enumerate(keys) if key not in later])
-            if leaks := len(keys) - len(examples.inputs):
+            is_new = ~np.isin(keys, later)
+            examples = examples.select(np.flatnonzero(is_new))
+            if leaks := np.count_nonzero(~is_new):
                 notice(
                     f"{field}.{split}: {leaks:,} examples are in a later split too; left out here"
                 )
-            if repeats := len(keys) - leaks - len({*keys} - later):
+            if repeats := np.count_nonzero(is_new) - len(np.unique(keys[is_new])):
                 notice(f"{field}.{split}: {repeats:,} examples repeat another one of the split")
-            later.update(keys)
+            later = np.concatenate((later, keys[is_new]))
         if examples.is_empty:
             raise DataError(f"{field}: no examples are left for {split}")
-        if split != "train" and keys is not None and len(set(examples.units())) < LEAST_UNITS:
+        if split != "train" and keys is not None and len(np.unique(examples.units())) < LEAST_UNITS:
             what = f"group, {examples.groups[0]!r}" if examples.groups else "example"
             raise DataError(
                 f"{field}.{split}: there is only one {what}; the interval of a score needs at "
@@ -138,14 +143,14 @@ def separate(
 
 
 def _check_groups(given: Mapping[str, Examples], field: str) -> None:
-    first: dict[str, str] = {}
-    for split, examples in given.items():
-        for group in dict.fromkeys(examples.groups):
-            if (other := first.setdefault(group, split)) != split:
-                raise DataError(
-                    f"{field}.group: {group!r} is in {other} and in {split}; give each split its "
-                    f"own groups, or omit {split}, and a tenth of the groups of train is held out"
-                )
+    groups = {split: digests_of(each.groups) for split, each in given.items()}
+    for (other, before), (split, after) in combinations(groups.items(), 2):
+        if len(rows := np.flatnonzero(np.isin(after, before))):
+            raise DataError(
+                f"{field}.group: {given[split].groups[rows[0]]!r} is in {other} and in {split}; "
+                f"give each split its own groups, or omit {split}, and a tenth of the groups of "
+                "train is held out"
+            )
 
 
 def _hold_out(given: Mapping[str, E], missing: Sequence[str], field: str) -> dict[str, E]:
@@ -158,40 +163,55 @@ def _hold_out(given: Mapping[str, E], missing: Sequence[str], field: str) -> dic
     if not missing:
         return dict(given)
     train = given["train"]
-    keys = train.units()
-    units: dict[bytes, Unit] = {}
-    classes = train.classes or [()] * len(keys)
-    for key, size, of_example in zip(keys, train.sizes, classes, strict=True):
-        units.setdefault(key, Unit()).add(size, of_example)
-    if len(units) <= LEAST_UNITS * len(missing):
+    # Units are numbered in the order of their digests.
+    _, first, unit_of = np.unique(train.units(), return_index=True, return_inverse=True)
+    if len(first) <= LEAST_UNITS * len(missing):
         raise DataError(
-            f"{field}: train has {len(units)} different "
+            f"{field}: train has {len(first)} different "
             f"{'groups' if train.groups else 'examples'}, too few to hold out "
             f"{' and '.join(missing)}; give these splits"
         )
-    total = sum(unit.size for unit in units.values())
+    class_rows, classes = _numbered_classes(train.classes)
+    units = Units.of(unit_of, train.sizes, class_rows, classes)
+    total = int(units.sizes.sum())
     wanted = HELD_OUT * total
-    enough = min(NEARLY * wanted, total / len(units))
-    counts = Counter(name for of_example in classes for name in of_example)
-    wanted_of = {name: HELD_OUT * count for name, count in counts.items()}
-    split_of: dict[bytes, str] = {}
-    for split in missing:
-        left = {key: unit for key, unit in units.items() if key not in split_of}
-        chosen = drawn(left, sorted(left), wanted=wanted, enough=enough, class_counts=wanted_of)
-        if len(chosen) < LEAST_UNITS:
-            chosen = _smallest(left)
-        split_of |= dict.fromkeys(chosen, split)
-    rows: dict[str, list[int]] = {split: [] for split in ("train", *missing)}
-    for row, key in enumerate(keys):
-        rows[split_of.get(key, "train")].append(row)
-    return {**given, **{split: train.select(chosen) for split, chosen in rows.items()}}
-
-
-def _smallest(units: Mapping[bytes, Unit]) -> list[bytes]:
-    """As few units as a split needs: the smallest, whose classes others have too where possible."""
-    owners = Counter(name for unit in units.values() for name in unit.classes)
-    by_rarity = {
-        key: any(owners[name] <= LEAST_UNITS for name in unit.classes)
-        for key, unit in units.items()
+    split_of = np.zeros(len(first), dtype=np.int8)
+    for number in range(1, len(missing) + 1):
+        left = np.flatnonzero(split_of == 0)
+        chosen = drawn(
+            units,
+            left,
+            wanted=wanted,
+            enough=min(NEARLY * wanted, total / len(first)),
+            class_counts=(HELD_OUT * np.bincount(classes)).tolist(),
+        )
+        split_of[chosen if len(chosen) >= LEAST_UNITS else _smallest(units, left, first)] = number
+    return {**given} | {
+        split: train.select(np.flatnonzero(split_of[unit_of] == number))
+        for number, split in enumerate(("train", *missing))
     }
-    return sorted(units, key=lambda key: (by_rarity[key], units[key].size))[:LEAST_UNITS]
+
+
+def _numbered_classes(classes: Iterable[Sequence[Hashable]]) -> tuple[Numbers, Numbers]:
+    """An example for each class that it has, and the number of this class."""
+    number: dict[Hashable, int] = {}
+    rows, numbers = array("q"), array("q")
+    for row, of_example in enumerate(classes):
+        for name in of_example:
+            rows.append(row)
+            numbers.append(number.setdefault(name, len(number)))
+    return np.array(rows, dtype=np.int64), np.array(numbers, dtype=np.int64)
+
+
+def _smallest(units: Units, left: Numbers, first: Numbers) -> Numbers:
+    """As few units as a split needs: the smallest, whose classes others have too where possible.
+
+    Args:
+        left: Those that may be taken.
+        first: The first example of each unit.
+    """
+    is_rare = units.owners(left) <= LEAST_UNITS
+    unit_of_class = np.repeat(np.arange(len(first)), np.diff(units.starts))
+    rare = np.bincount(unit_of_class[is_rare[units.classes]], minlength=len(first)) > 0
+    order = np.lexsort((first[left], units.sizes[left], rare[left]))
+    return left[order[:LEAST_UNITS]]

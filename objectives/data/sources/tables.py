@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ from objectives.data.errors import DataError, Place
 from objectives.data.files.columnar import of_dataset, read_columnar
 from objectives.data.files.delimited import read_delimited
 from objectives.data.files.dialects import Dialect, likely_dialect
-from objectives.data.files.encodings import read_text
+from objectives.data.files.encodings import lines_of
 from objectives.data.files.notices import Notice
 from objectives.data.files.opening import find_files, format_of
 from objectives.data.files.records import read_records
@@ -47,22 +49,23 @@ def _read_file(path: Path, source: Tables, at: Place, notice: Notice) -> Table:
         raise at.fault(f"is no field of {form} files, such as {path}", name)
     if form in ("parquet", "arrow"):
         return read_columnar(path, form, at)
-    text = read_text(path, source.encoding, at)
     if form == "text":
-        return _lines(path, text, at)
+        return _lines(path, source.encoding, at)
     if form == "jsonl":
-        return read_records(path, text, source, at)
-    return read_delimited(path, text, source, form, at, notice)
+        return read_records(path, source, at)
+    return read_delimited(path, source, form, at, notice)
 
 
-def _lines(path: Path, text: str, at: Place) -> Table:
-    lines, hint = text.removesuffix("\n").split("\n"), ""
-    if found := likely_dialect("\n".join(lines[:100]), Dialect("\t", "none")):
+def _lines(path: Path, encoding: str | None, at: Place) -> Table:
+    def read(_: int) -> Iterator[str]:
+        return lines_of(path, encoding, at)
+
+    first, hint = "\n".join(islice(read(0), 100)), ""
+    if found := likely_dialect(first, Dialect("\t", "none")):
         form = "tsv" if found.delimiter == "\t" else "csv"
         hint = f"; if its lines hold several fields, give {at.source}.format: {form}"
-    return Table(
-        str(path), ["text"], len(lines), lambda _: lines, range(1, len(lines) + 1), hint=hint
-    )
+    count = sum(1 for _ in read(0))
+    return Table(str(path), ["text"], count, read, range(1, count + 1), hint=hint)
 
 
 def load_hub(source: HubDataset, split: str, field: str, cache: Path) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,7 @@ class TaggedRows(Examples):
         return self.group_names
 
     @property
-    def classes(self) -> Sequence[Sequence[str]]:
+    def classes(self) -> Iterable[Sequence[str]]:
         """The tags of each sentence."""
         return self.tags
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from objectives.data.errors import DataError
 from objectives.data.files.notices import Notice, unsaid
+from objectives.data.files.stored_texts import Digests, StoredTexts
 from objectives.data.files.table import Table
 from objectives.data.sources import standard_library
 from objectives.data.sources.cells import is_blank, names_of, texts_of
 from objectives.data.sources.labels import as_number, number_hint, spellings
-from objectives.data.sources.splits import Examples, separate
+from objectives.data.sources.splits import Examples, digests_of, separate
 from objectives.data.sources.tables import read_table
 from spaces.file.inputs.tables import SPLITS
 from spaces.file.sources import Files, HubText, StandardLibrary, TextSource
@@ -26,9 +31,9 @@ class TextRows(Examples):
     """Labelled texts of one split, with the second texts where rows are pairs, and the groups of
     the rows where they are known."""
 
-    texts: list[str]
+    texts: Sequence[str]
     labels: list[str]
-    pairs: list[str] = field(default_factory=list)
+    pairs: Sequence[str] = ()
     group_names: list[str] = field(default_factory=list)
 
     @property
@@ -37,14 +42,17 @@ class TextRows(Examples):
         return self.group_names
 
     @property
-    def classes(self) -> Sequence[Sequence[str]]:
+    def classes(self) -> Iterable[Sequence[str]]:
         """The label of each row."""
-        return [(label,) for label in self.labels]
+        return zip(self.labels)
 
-    def keys(self) -> list[tuple[str, str]]:
-        """Both texts of each row."""
-        seconds = self.pairs or [""] * len(self.texts)
-        return list(zip(self.texts, seconds, strict=True))
+    def keys(self) -> Digests:
+        """Of both texts of each row."""
+        firsts, seconds = self.digests(), digests_of(self.pairs)
+        if not len(seconds):
+            return firsts
+        both = [each.view(np.uint8).reshape(len(each), -1) for each in (firsts, seconds)]
+        return np.hstack(both).view("S64").ravel()
 
     @property
     def is_empty(self) -> bool:
@@ -57,7 +65,7 @@ class NumberedRows(TextRows):
     """Texts with numbers to predict in place of labels."""
 
     @property
-    def classes(self) -> Sequence[Sequence[str]]:
+    def classes(self) -> Iterable[Sequence[str]]:
         """None: numbers are no classes."""
         return ()
 
@@ -88,7 +96,9 @@ def read_labelled(
             raise DataError(f"{field}: the labels of the standard library are packages, no numbers")
         snippets = {split: standard_library.labelled(split) for split in splits}
         rows = {
-            split: TextRows(each.texts, each.packages, group_names=each.files)
+            split: TextRows(
+                StoredTexts.of(each.texts, cache), each.packages, group_names=each.files
+            )
             for split, each in snippets.items()
         }
     else:
@@ -118,19 +128,26 @@ def _read_split(
 ) -> TextRows:
     table = read_table(source, split, field, cache, notice)
     columns = {key: name for key in _COLUMNS if (name := getattr(source, key)) is not None}
-    cells: dict[str, list[str | None]] = {
-        key: (names_of if key in _NAMES else texts_of)(table, column, f"{field}.{key}")
-        for key, column in columns.items()
-    }
-    kept = _kept(cells, table, field, split, notice, skip_missing=source.skip_missing)
-    found = {key: [values[row] or "" for row in kept] for key, values in cells.items()}
+    missing: set[int] = set()
+    found: dict[str, Any] = {}
+    for key, column in columns.items():
+        cells = (names_of if key in _NAMES else texts_of)(table, column, f"{field}.{key}")
+        present = _noting_missing(cells, missing, key, source, table, field)
+        # Equal names are one object.
+        found[key] = (
+            list(map(sys.intern, present)) if key in _NAMES else StoredTexts.of(present, cache)
+        )
+    if missing:
+        notice(f"{field}.{split}: {len(missing):,} rows without a text or a label are left out")
+    rows = (NumberedRows if are_numbers else TextRows)(*(found.get(key, []) for key in _COLUMNS))
+    kept = np.setdiff1d(np.arange(table.rows), list(missing)).astype(np.int64)
+    rows = rows.select(kept)
     if are_numbers:
-        found["label"] = [
+        numbers = [
             _number(label, source, f"{field}.label: {table.place(row)}", field)
-            for row, label in zip(kept, found["label"], strict=True)
+            for row, label in zip(kept.tolist(), rows.labels, strict=True)
         ]
-    kind = NumberedRows if are_numbers else TextRows
-    rows = kind(*(found.get(key, []) for key in _COLUMNS))
+        rows = replace(rows, labels=numbers)
     if rows.is_empty:
         raise DataError(f"{field}.{split}: {table.origin} holds no text")
     if blank := sum(not text.strip() for text in rows.texts):
@@ -138,30 +155,26 @@ def _read_split(
     return rows
 
 
-def _kept(
-    cells: Mapping[str, Sequence[str | None]],
+def _noting_missing(
+    cells: Iterable[str | None],
+    missing: set[int],
+    key: str,
+    source: Files | HubText,
     table: Table,
     field: str,
-    split: str,
-    notice: Notice,
-    *,
-    skip_missing: bool,
-) -> list[int]:
-    """The rows that have what they need: all, unless others are left out."""
-    missing: set[int] = set()
-    for key, values in cells.items():
-        for row, value in enumerate(values):
-            if value is None or (skip_missing and not value.strip()):
-                if not skip_missing or key == "group":
-                    raise DataError(
-                        f"{field}.{key}: {table.place(row)} has none; a labelled row has a text, "
-                        "which may be empty, and a label and a group, which may not"
-                        f" ({field}.skip_missing leaves rows out)"
-                    )
-                missing.add(row)
-    if missing:
-        notice(f"{field}.{split}: {len(missing):,} rows without a text or a label are left out")
-    return [row for row in range(table.rows) if row not in missing]
+) -> Iterator[str]:
+    """The cells of a column; rows that lack one are added to a set, or refused unless they may be
+    left out."""
+    for row, value in enumerate(cells):
+        if value is None or (source.skip_missing and not value.strip()):
+            if not source.skip_missing or key == "group":
+                raise DataError(
+                    f"{field}.{key}: {table.place(row)} has none; a labelled row has a text, "
+                    "which may be empty, and a label and a group, which may not"
+                    f" ({field}.skip_missing leaves rows out)"
+                )
+            missing.add(row)
+        yield value or ""
 
 
 def _number(label: str, source: Files | HubText, place: str, field: str) -> str:
