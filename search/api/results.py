@@ -14,7 +14,7 @@ from search.process_state import restored
 from search.results.queries import LONGEST_PAGE, StudyQueries
 from search.results.schemas import Best, Prediction, Trial, TrialDetails
 from search.storage.lease import request_stop
-from search.storage.states import State
+from search.storage.states import SearchState
 from search.storage.study import Study
 from search.storage.trials import TrialRecord
 from spaces.cost.inference_cost import COSTS
@@ -48,7 +48,7 @@ class Results:
         self._queries = StudyQueries(url)
 
     @property
-    def state(self) -> State:
+    def state(self) -> SearchState:
         """``running``, ``finished``, ``stopped`` before its end, ``failed`` or ``lost``."""
         return self._queries.search(self.name).state
 

@@ -9,9 +9,10 @@ import click
 from search.cli.options import (
     as_json,
     make_console,
+    open_searches,
     open_study,
+    server,
     study_url,
-    study_url_or_default,
 )
 from spaces.errors import UserError
 
@@ -47,20 +48,16 @@ def compare(names: tuple[str, ...], folder: Path | None, url: str | None, as_jso
 @click.argument("old")
 @click.argument("new")
 @study_url
-def rename(old: str, new: str, url: str | None) -> None:
+@server
+def rename(old: str, new: str, url: str | None, server: str | None) -> None:
     """Rename the search OLD to NEW, with its experiment in MLflow and its reports.
 
     A search that runs is refused. To resume it, its file or its program needs the new name too.
     """
-    from search.maintenance.renaming import rename as rename_search
-    from search.storage.function_study import FunctionStudy, load_any
-
-    at = study_url_or_default(url)
-    study = load_any(old, at)
-    followed = rename_search(study, new, at)
-    its = "what runs it" if isinstance(study, FunctionStudy) else f"its file (--set name={new})"
+    made = open_searches(url, server).rename(old, new)
+    its = f"its file (--set name={new})" if made.has_file else "what runs it"
     click.echo(f"search {old!r} is now {new!r}; {its} needs the new name")
-    for name in followed:
+    for name in made.followed:
         click.echo(f"search {name!r} starts from {new!r} now; from_searches of its file has to too")
 
 
@@ -68,24 +65,20 @@ def rename(old: str, new: str, url: str | None) -> None:
 @click.argument("name")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @study_url
-def delete(name: str, yes: bool, url: str | None) -> None:
+@server
+def delete(name: str, yes: bool, url: str | None, server: str | None) -> None:
     """Delete the search NAME: its trials, its runs in MLflow, and what only it has in the store.
 
     Checkpoints and models that another search uses stay, and so do registered models. A search that
     runs is refused. MLflow can restore the runs until mlflow gc removes them.
     """
-    from search.maintenance.deletion import delete as delete_search
-    from search.maintenance.deletion import planned_deletion
-    from search.storage.function_study import load_any
-
-    at = study_url_or_default(url)
-    study = load_any(name, at)
+    searches = open_searches(url, server)
     if not yes:
-        click.echo(str(planned_deletion(study, at)))
+        click.echo(str(searches.planned_deletion(name)))
         try:
             is_meant = click.confirm("Delete?")
         except click.Abort:
             is_meant = False
         if not is_meant:
             raise UserError("nothing was deleted; --yes deletes without asking")
-    click.echo(f"deleted {delete_search(study, at)}")
+    click.echo(f"deleted {searches.delete(name)}")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
     from rich.console import Console
 
+    from search.maintenance.searches import Searches
     from search.results.client import Client
     from search.results.functions import FunctionQueries
     from search.results.queries import StudyQueries
@@ -183,6 +184,15 @@ def open_client(server: str) -> Client:
     from search.results.client import Client
 
     return Client(server, token=os.environ.get("TLC_TOKEN"))
+
+
+def open_searches(url: str | None, server: str | None) -> Searches | Client:
+    """What deletes and renames searches: here, or the service at a URL."""
+    if server is not None:
+        return open_client(server)
+    from search.maintenance.searches import Searches
+
+    return Searches(study_url_or_default(url))
 
 
 def open_study(name: str, url: str | None) -> Study:

@@ -60,6 +60,11 @@ def ui(port: int, url: str | None) -> None:
     help="File that holds the bearer token; or set TLC_TOKEN.",
 )
 @click.option(
+    "--read-token-file",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="File that holds a further token, which only reads; or set TLC_READ_TOKEN.",
+)
+@click.option(
     "--data-root",
     "data_roots",
     multiple=True,
@@ -91,6 +96,7 @@ def serve(
     host: str,
     port: int,
     token_file: Path | None,
+    read_token_file: Path | None,
     data_roots: tuple[Path, ...],
     tasks: tuple[str, ...],
     address: str | None,
@@ -104,12 +110,13 @@ def serve(
     The service has no state: several may serve one study. Listening beyond this machine requires a
     token (TLC_TOKEN or --token-file).
     """
-    token = token_file.read_text().strip() if token_file else os.environ.get("TLC_TOKEN") or None
+    token = _token(token_file, "TLC_TOKEN")
+    read_token = _token(read_token_file, "TLC_READ_TOKEN")
 
-    from search.service.settings import Settings, check_token
+    from search.service.settings import Settings, check_tokens
     from search.storage.database import refuse_damaged
 
-    check_token(host, token)
+    check_tokens(host, token, read_token)
     from search.service.server import listen
     from spaces.file.storage import Storage
 
@@ -120,8 +127,14 @@ def serve(
         storage=Storage(study=url, store=store, mlflow=mlflow),
         launcher=launcher_at(address, study),
         token=token,
+        read_token=read_token,
         data_roots=data_roots,
         tasks=tasks,
         requests_per_minute=requests_per_minute,
     )
     listen(settings, host, port)
+
+
+def _token(file: Path | None, variable: str) -> str | None:
+    """The token in a file, or in an environment variable; None where there is neither."""
+    return file.read_text().strip() if file else os.environ.get(variable) or None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -20,6 +21,8 @@ from search.cli.options import (
 from search.terminal_safe import printable
 
 if TYPE_CHECKING:
+    from search.results.client import Client
+    from search.results.schemas import Started
     from search.submission.local import Launcher
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -69,7 +72,8 @@ def submit(
     search = load(file, overrides)
     if server is not None:
         document = search.model_dump(mode="json", exclude_unset=True)
-        job = open_client(server).submit(document).job
+        client = open_client(server)
+        job = _started(client, client.submit(document))
     else:
         job = launcher_at(address, None, with_requirements=requirements).start(search)
     _print_started(search.name, job, address, server)
@@ -81,7 +85,8 @@ def submit(
 def resume(name: str, address: str | None, url: str | None, server: str | None) -> None:
     """Resume the search NAME in the background, with the search file that its study holds."""
     if server is not None:
-        job = open_client(server).resume(name).job
+        client = open_client(server)
+        job = _started(client, client.resume(name))
     else:
         job = launcher_at(address, url).start(open_study(name, url).search)
     _print_started(name, job, address, server)
@@ -157,6 +162,23 @@ def launcher_at(
     from search.submission.ray_jobs import RayJobs
 
     return RayJobs(address, with_requirements=with_requirements)
+
+
+def _started(client: Client, submitted: Started) -> str:
+    """Wait until a service has started what was submitted; returns its state.
+
+    An interruption of the wait ends nothing: the service starts it.
+
+    Raises:
+        LaunchError: It failed to start.
+    """
+    from search.submission.local import POLL_SECONDS, LaunchError
+
+    while (search := client.search(submitted.name)).state in ("submitted", "starting"):
+        time.sleep(POLL_SECONDS)
+    if search.state == "failed to start":
+        raise LaunchError(search.ended)
+    return search.state
 
 
 def _print_started(name: str, job: str, address: str | None, server: str | None) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from objectives.store.manifest import CHECKPOINTS, Entry, parse_checkpoint_address
 from objectives.store.store import Store
 from search.maintenance.holding import not_running
+from search.results.changes import PlannedDeletion
 from search.storage.function_study import FunctionStudy, load_every
 from search.storage.removal import remove
 from search.storage.study import Study
@@ -39,15 +40,19 @@ class Deletion:
         """Gigabytes (10^9 bytes) of the entries."""
         return sum(entry.size_bytes for entry in self.entries) / 1e9
 
-    def __str__(self) -> str:
-        text = (
-            f"search {self.name!r}: {self.trials} trials with their runs in MLflow, and "
-            f"{len(self.entries)} checkpoints and models of the store ({self.size_gb:.2f} GB) that "
-            "no other search uses"
+    @property
+    def summary(self) -> PlannedDeletion:
+        """What it deletes, in numbers."""
+        return PlannedDeletion(
+            name=self.name,
+            trials=self.trials,
+            entries=len(self.entries),
+            size_gb=self.size_gb,
+            needed_by=list(self.needed_by),
         )
-        needed = ", ".join(self.needed_by)
-        starts = "starts" if len(self.needed_by) == 1 else "start"
-        return f"{text}; {needed} {starts} from its trials (from_searches)" if needed else text
+
+    def __str__(self) -> str:
+        return str(self.summary)
 
 
 def planned_deletion(study: Study | FunctionStudy, url: str) -> Deletion:

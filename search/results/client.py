@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -14,6 +15,7 @@ from urllib.parse import quote
 import requests
 from pydantic import TypeAdapter, ValidationError
 
+from search.results.changes import PlannedDeletion, Renaming
 from search.results.schemas import (
     Best,
     Event,
@@ -26,12 +28,18 @@ from search.results.schemas import (
     TrialDetails,
     TrialPage,
 )
+from search.storage.states import ACTIVE
 from spaces.cost.inference_cost import COSTS
 from spaces.errors import UserError
 
 TIMEOUT_SECONDS = 30.0
-START_SECONDS = 900.0
-"""Timeout of starting a search, for which the nodes of a cluster first install packages."""
+LONG_SECONDS = 600.0
+"""Timeout of what waits for MLflow or for a large store."""
+RECONNECT_SECONDS = 1.0
+AWAY_SECONDS = 300.0
+"""For which a service may be away while its events are followed."""
+UNAVAILABLE = (429, 503)
+"""Statuses after which a request may be sent again."""
 
 Kind = TypeVar("Kind")
 
@@ -131,33 +139,93 @@ class Client:
         return self._send(Prediction, "POST", f"{_path(name)}/what-if", body=body)
 
     def submit(self, search: str | Mapping[str, Any], overrides: Sequence[str] = ()) -> Started:
-        """Start a search, given as the name of a ready-made one or as a search file."""
+        """Submit a search, given as the name of a ready-made one or as a search file.
+
+        The service then starts it: the state of ``search`` is ``submitted``, ``starting``, and
+        ``running``, or ``failed to start`` with the reason in ``ended``.
+        """
         named = search if isinstance(search, str) else dict(search)
         body = {"search": named, "overrides": list(overrides)}
-        return self._send(Started, "POST", "/searches", body=body, timeout=START_SECONDS)
+        return self._send(Started, "POST", "/searches", body=body)
 
     def stop(self, name: str) -> None:
         """Stop a search; finished trials are kept."""
         self._send(object, "POST", f"{_path(name)}/stop")
 
+    def planned_deletion(self, name: str) -> PlannedDeletion:
+        """What ``delete`` would delete."""
+        return self._send(PlannedDeletion, "GET", f"{_path(name)}/deletion", timeout=LONG_SECONDS)
+
+    def delete(self, name: str) -> PlannedDeletion:
+        """Delete a search; returns what was deleted."""
+        return self._send(PlannedDeletion, "DELETE", _path(name), timeout=LONG_SECONDS)
+
+    def rename(self, name: str, new: str) -> Renaming:
+        """Rename a search, with its experiment in MLflow and its reports."""
+        body, path = {"name": new}, f"{_path(name)}/rename"
+        return self._send(Renaming, "POST", path, body=body, timeout=LONG_SECONDS)
+
     def resume(self, name: str) -> Started:
-        """Resume a search."""
-        return self._send(Started, "POST", f"{_path(name)}/resume", timeout=START_SECONDS)
+        """Resume a search, as ``submit``."""
+        return self._send(Started, "POST", f"{_path(name)}/resume")
 
     def events(self, name: str) -> Iterator[Event]:
-        """The events of a search as they happen, until it ends."""
-        headers = {"Accept": "text/event-stream"}
-        address = f"{self._url}{_path(name)}/events"
-        try:
-            with self._session.get(
-                address, headers=headers, stream=True, timeout=TIMEOUT_SECONDS
-            ) as response:
-                _check(response)
-                for line in response.iter_lines(chunk_size=1):
-                    if line.startswith(b"data:"):
-                        yield self._parse(Event, line.removeprefix(b"data:"))
-        except requests.RequestException as error:
-            raise ServiceError(f"the service at {self._url} cannot be reached: {error}") from error
+        """The events of a search as they happen, until it ends.
+
+        Where the connection is lost, it is made again, and the events that were missed follow:
+        each once.
+
+        Raises:
+            ServiceError: The service cannot be reached, or was away for ``AWAY_SECONDS``.
+        """
+        last_id, state, running = "", "", set[int | None]()
+        give_up = time.monotonic()
+        while True:
+            away = ServiceError(f"the service at {self._url} ended the events of {name!r}")
+            try:
+                for new_id, event in self._stream(name, last_id):
+                    last_id, give_up = new_id, time.monotonic() + AWAY_SECONDS
+                    # A stream begins with what goes on, which the one before it may have told.
+                    if event.kind == "state":
+                        is_new, state = event.state != state, event.state
+                    else:
+                        is_new = event.state != "running" or event.trial not in running
+                        running.add(event.trial)
+                    if is_new:
+                        yield event
+                if state not in ACTIVE:
+                    return
+            except requests.RequestException as error:
+                away = ServiceError(f"the service at {self._url} cannot be reached: {error}")
+            except ServiceError as error:
+                if error.status not in UNAVAILABLE:
+                    raise
+                away = error
+            if time.monotonic() > give_up:
+                raise away
+            time.sleep(RECONNECT_SECONDS)
+
+    def _stream(self, name: str, last_id: str) -> Iterator[tuple[str, Event]]:
+        """Events of one connection, each with the last id until then."""
+        headers = {"Accept": "text/event-stream", "Last-Event-ID": last_id}
+        with self._session.get(
+            f"{self._url}{_path(name)}/events",
+            headers=headers,
+            stream=True,
+            timeout=TIMEOUT_SECONDS,
+        ) as response:
+            _check(response)
+            data, new_id = b"", ""
+            # An event ends with an empty line; one that was cut off does not count.
+            for line in response.iter_lines(chunk_size=1):
+                if line.startswith(b"id:"):
+                    new_id = line.removeprefix(b"id:").strip().decode()
+                elif line.startswith(b"data:"):
+                    data = line.removeprefix(b"data:")
+                elif not line and data:
+                    last_id = new_id or last_id
+                    yield last_id, self._parse(Event, data)
+                    data, new_id = b"", ""
 
     def _send(
         self,

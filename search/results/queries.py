@@ -21,10 +21,16 @@ from search.results.schemas import (
     TrialPage,
 )
 from search.results.snapshot import Snapshot, SnapshotCache, failed
+from search.results.submitted import (
+    Waiting,
+    submitted_event,
+    submitted_search,
+    submitted_summary,
+)
 from search.results.training_reuse import TrainingReuse
 from search.storage.errors import NoSuchStudy, StudyError
 from search.storage.lease import lease_of
-from search.storage.states import State
+from search.storage.states import ACTIVE, SearchState
 from search.storage.study import DATA
 from search.storage.trials import TrialRecord, gpu_hours
 from spaces.cost.criteria import Criteria
@@ -50,6 +56,7 @@ class StudyQueries:
 
     def __init__(self, url: str) -> None:
         self._snapshots = SnapshotCache(url)
+        self._waiting = Waiting(url)
 
     def names(self) -> list[str]:
         """Names of all searches.
@@ -62,17 +69,38 @@ class StudyQueries:
     def searches(self) -> list[Summary]:
         """All searches, by name."""
         snapshots = self._snapshots.with_known_states(self._snapshots.names())
-        return [snapshot.summary() for snapshot in snapshots]
+        found = {each.study.name: each.summary() for each in snapshots}
+        attributes = {each.study.name: each.attributes for each in snapshots}
+        for name, submission in self._waiting.all(attributes).items():
+            known = found.get(name)
+            found[name] = (
+                submitted_summary(submission)
+                if known is None
+                else known.model_copy(update={"state": submission.state})
+            )
+        return [found[name] for name in sorted(found)]
 
     def search(self, name: str) -> Search:
         """One search."""
-        (snapshot,) = self._snapshots.with_known_states([name])
-        lease = lease_of(snapshot.attributes)
+        try:
+            (snapshot,) = self._snapshots.with_known_states([name])
+        except NoSuchStudy:
+            if (submission := self._waiting.of(name, {})) is None:
+                raise
+            return submitted_search(submission)
+        lease, submission = (
+            lease_of(snapshot.attributes),
+            self._waiting.of(name, snapshot.attributes),
+        )
+        ended = "" if lease is None else lease.ended
+        summary = snapshot.summary().model_dump()
+        if submission is not None:
+            summary["state"], ended = submission.state, submission.reason
         return Search(
-            **snapshot.summary().model_dump(),
+            **summary,
             search=snapshot.study.search.to_public_dict(),
             data=snapshot.attributes.get(DATA, {}),
-            ended="" if lease is None else lease.ended,
+            ended=ended,
             shared=TrainingReuse.of((*snapshot.records, *snapshot.repeats)),
             gpu_hours=gpu_hours((*snapshot.records, *snapshot.repeats)),
             failures=[
@@ -189,10 +217,21 @@ class StudyQueries:
         Args:
             passed: Finished trials to skip.
         """
-        state: State | None = None
+        state: SearchState | None = None
         running: set[int] = set()
         while True:
-            snapshot = self._snapshots.of(name)
+            try:
+                snapshot = self._snapshots.of(name)
+            except NoSuchStudy:
+                if (submission := self._waiting.of(name, {})) is None:
+                    raise
+                yield [] if submission.state == state else [(None, submitted_event(submission))]
+                state = submission.state
+                if state not in ACTIVE:
+                    return
+                continue
+            submission = self._waiting.of(name, snapshot.attributes)
+            now = snapshot.state if submission is None else submission.state
             news: list[NumberedEvent] = []
             for record in snapshot.records:
                 if not record.is_finished and record.number not in running:
@@ -202,13 +241,13 @@ class StudyQueries:
             for count, record in enumerate(finished[passed:], start=passed + 1):
                 news.append((count, _event(snapshot, record)))
             passed = max(passed, len(finished))
-            is_active = snapshot.state in ("new", "running")
-            if snapshot.state != state:
-                state = snapshot.state
+            if now != state:
+                state = now
+                event = _event(snapshot) if submission is None else submitted_event(submission)
                 # The end of a search comes after its last trials.
-                news.insert(0 if is_active else len(news), (None, _event(snapshot)))
+                news.insert(0 if now in ACTIVE else len(news), (None, event))
             yield news
-            if not is_active:
+            if now not in ACTIVE:
                 return
 
 

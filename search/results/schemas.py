@@ -16,7 +16,7 @@ from search.results.baselines import DenseModel, Edge, Reference
 from search.results.query_result import QueryResult
 from search.results.training_reuse import TrainingReuse
 from search.seeds import SeedScores
-from search.storage.states import State
+from search.storage.states import SearchState
 from search.storage.trials import TrialRecord
 from spaces.cost.inference_cost import optional_costs
 from spaces.cost.metric import text
@@ -27,8 +27,9 @@ class Summary(QueryResult):
 
     name: str
     """Name of the search, its study and its MLflow experiment."""
-    state: State
-    """``lost``: its lease has expired; ``new``: it was never run."""
+    state: SearchState
+    """``lost``: its lease has expired; ``new``: it was never run; ``submitted``, ``starting`` and
+    ``failed to start``: a service was asked to start it, and it has not run since."""
     trials: int
     """Trials after which it ends."""
     complete: int
@@ -68,7 +69,7 @@ class Search(Summary):
     data: dict[str, Any]
     """Fingerprint and counts of the data; empty before the first run."""
     ended: str
-    """Why its last run ended; empty while it runs."""
+    """Why its last run ended, or why it failed to start; empty while it runs."""
     shared: TrainingReuse
     gpu_hours: float = 0.0
     """GPU-hours of its finished trials and repeats, failed ones too."""
@@ -305,11 +306,10 @@ class Prediction(QueryResult):
 
 
 class Started(QueryResult):
-    """A search that was started or resumed."""
+    """A search that was submitted or resumed, and is then started."""
 
     name: str
-    job: str
-    """Submission id of its Ray job, or its process."""
+    state: SearchState = "submitted"
 
 
 class Event(QueryResult):
@@ -322,7 +322,7 @@ class Event(QueryResult):
     """State of the trial, or of the search."""
     trial: int | None = None
     text: str = ""
-    """Its configuration as text."""
+    """Its configuration as text; of a search, why it failed to start."""
     score: float | None = None
     """Its score on validation."""
     complete: int = Field(default=0, ge=0)

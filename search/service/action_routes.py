@@ -16,11 +16,11 @@ from search.service.problem_details import responses
 from search.service.read_routes import Name
 from search.service.settings import Settings
 from search.service.slow_calls import SlowCalls
-from search.storage.study import Study
+from search.submission.starter import Starter
 from spaces.file.own_task import OwnTask
 from spaces.file.search_file import SearchFile
 from spaces.file.storage import Storage
-from spaces.loading import SearchFileError, from_document, load, ready_made
+from spaces.loading import SearchFileError, from_document, load, ready_made, validate
 
 LONGEST_TEXT = 1000
 LONGEST_OVERRIDES = 5000
@@ -71,21 +71,26 @@ class PredictionRequest(BaseModel):
     """A value for each dimension of the search space that has several values."""
 
 
-def router(queries: StudyQueries, settings: Settings) -> APIRouter:
+def router(
+    queries: StudyQueries, starter: Starter, settings: Settings, slow: SlowCalls
+) -> APIRouter:
     """The routes that change something, and the prediction: all of them may take long."""
-    slow = SlowCalls()
     routes = APIRouter(
         tags=["searches"], responses=responses(400, 401, 403, 408, 413, 422, 429, 503)
     )
 
     @routes.post(
         "/searches",
-        summary="Start a search",
+        summary="Submit a search, which is then started",
+        description=(
+            "The response comes when the search is recorded; its `state` is `submitted`, then "
+            "`starting`, then `running`, or `failed to start` with the reason in `ended`."
+        ),
         status_code=202,
         responses=responses(409),
     )
     async def submit(submission: Submission) -> Started:
-        return await slow(_start_submitted, submission, settings)
+        return await slow(_submitted, submission, starter, settings)
 
     @routes.post(
         "/searches/{name}/stop",
@@ -94,7 +99,7 @@ def router(queries: StudyQueries, settings: Settings) -> APIRouter:
         responses=responses(404, 409),
     )
     async def stop(name: Name) -> None:
-        await slow(settings.launcher.stop, name)
+        await slow(_stop, name, starter, settings)
 
     @routes.post(
         "/searches/{name}/resume",
@@ -103,7 +108,7 @@ def router(queries: StudyQueries, settings: Settings) -> APIRouter:
         responses=responses(404, 409),
     )
     async def resume(name: Name) -> Started:
-        return await slow(_start_again, name, settings)
+        return await slow(_submitted_again, name, starter, settings)
 
     @routes.post(
         "/searches/{name}/what-if",
@@ -116,16 +121,27 @@ def router(queries: StudyQueries, settings: Settings) -> APIRouter:
     return routes
 
 
-def _start_submitted(submission: Submission, settings: Settings) -> Started:
+def _submitted(submission: Submission, starter: Starter, settings: Settings) -> Started:
     search = _validated(submission, settings)
-    return Started(name=search.name, job=settings.launcher.start(search))
+    return _recorded(search, starter, settings)
 
 
-def _start_again(name: str, settings: Settings) -> Started:
-    search = Study.load(name, settings.study_url).search
+def _submitted_again(name: str, starter: Starter, settings: Settings) -> Started:
+    search = validate(starter.search(name), origin=name)
     if faults := list(_faults_of_task(search, settings)):
         raise SearchFileError(name, faults)
-    return Started(name=name, job=settings.launcher.start(search))
+    return _recorded(search, starter, settings)
+
+
+def _recorded(search: SearchFile, starter: Starter, settings: Settings) -> Started:
+    settings.launcher.check(search)
+    starter.submit(search.name, search.to_dict())
+    return Started(name=search.name)
+
+
+def _stop(name: str, starter: Starter, settings: Settings) -> None:
+    if not starter.withdraw(name):
+        settings.launcher.stop(name)
 
 
 def _validated(submission: Submission, settings: Settings) -> SearchFile:

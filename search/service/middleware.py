@@ -48,21 +48,29 @@ class Guard:
         await (refusal or self._app)(scope, receive, send)
 
 
-def require_token(token: str) -> Check:
-    """Respond with 401 if the bearer token is missing or wrong.
+def require_token(token: str, read_token: str | None = None) -> Check:
+    """Respond with 401 if the bearer token is missing or wrong, and with 403 to a change with the
+    token that only reads.
 
-    The documentation, which has no information of searches, takes it as a password too.
+    The documentation, which has no information of searches, takes either as a password too.
     """
-    expected = f"Bearer {token}".encode()
+    tokens = [each.encode() for each in (token, read_token) if each is not None]
 
     def check(scope: Scope) -> Response | None:
         path, given = scope["path"], Headers(scope=scope).get("authorization", "")
-        # In constant time, so that the duration does not reveal a correct prefix.
-        if path in OPEN or hmac.compare_digest(given.encode("latin-1"), expected):
+        if path in OPEN:
             return None
         is_page = path in (DOCUMENTATION, DESCRIBED) or path.startswith(f"{ASSETS}/")
-        if is_page and hmac.compare_digest(_password(given), token.encode()):
+        sent = given.encode("latin-1")
+        # In constant time, and with each token, so that the duration reveals nothing of them.
+        is_given = [hmac.compare_digest(sent, b"Bearer " + each) for each in tokens]
+        is_password = [hmac.compare_digest(_password(given), each) for each in tokens]
+        if is_given[0] or (is_page and any(is_password)):
             return None
+        if any(is_given):
+            if scope["method"] in SAFE:
+                return None
+            return problem(403, "this token only reads; to change something, send the full token")
         detail = "send the header Authorization: Bearer TOKEN, with the service's token"
         scheme = 'Basic realm="tlc; the token is the password"' if is_page else "Bearer"
         return problem(401, detail, headers={"WWW-Authenticate": scheme})

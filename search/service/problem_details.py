@@ -12,8 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 from starlette.routing import compile_path
 
-from search.service.slow_calls import Overloaded
-from search.storage.errors import BusyStudy, NoSuchStudy, StudyUnavailable
+from search.storage.errors import BusyStudy, NoSuchStudy, Overloaded, StudyUnavailable
 from spaces.errors import UserError
 from spaces.loading import SearchFileError
 

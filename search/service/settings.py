@@ -1,4 +1,4 @@
-"""The settings of the service, and the check of its token."""
+"""The settings of the service, and the check of its tokens."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ class Settings:
         storage: Storage of the searches.
         launcher: Starts and stops searches.
         token: Bearer token; None for a service that only this machine reaches.
+        read_token: A further token, with which requests can only read.
         data_roots: Folders that may hold the data of submitted searches.
         tasks: Tasks of users, by the names that search files give them, whose code may run.
         requests_per_minute: Limit for one client address.
@@ -34,6 +35,7 @@ class Settings:
     storage: Storage
     launcher: Launcher
     token: str | None = field(default=None, repr=False)
+    read_token: str | None = field(default=None, repr=False)
     data_roots: tuple[Path, ...] = ()
     tasks: tuple[str, ...] = ()
     requests_per_minute: int = 6000
@@ -51,20 +53,33 @@ def is_loopback(host: str) -> bool:
     return host == "localhost"
 
 
-def check_token(host: str, token: str | None) -> None:
-    """Check that a service beyond loopback has a token, and that the token is usable.
+def check_tokens(host: str, token: str | None, read_token: str | None) -> None:
+    """Check that a service beyond loopback has a token, and that the tokens are usable.
 
     Raises:
-        ServiceError: The token is missing, too short, or not a header value.
+        ServiceError: The token is missing, or one is too short or no header value, or both are
+            equal.
     """
     if token is None:
+        if read_token is not None:
+            raise ServiceError(
+                "--read-token-file: a token that only reads stands beside the full one; set "
+                "TLC_TOKEN, or --token-file, too"
+            )
         if not is_loopback(host):
             raise ServiceError(
                 f"--host: {host} is reachable from other machines, which requires a token: set "
                 "TLC_TOKEN, or --token-file, to a secret such as `openssl rand -hex 32` prints"
             )
         return
-    if len(token) < SHORTEST_TOKEN or not token.isascii() or any(c.isspace() for c in token):
-        raise ServiceError(
-            f"TLC_TOKEN: must be ASCII without spaces, with at least {SHORTEST_TOKEN} characters"
-        )
+    for name, each in (("TLC_TOKEN", token), ("TLC_READ_TOKEN", read_token)):
+        if each is not None and not _is_usable(each):
+            raise ServiceError(
+                f"{name}: must be ASCII without spaces, with at least {SHORTEST_TOKEN} characters"
+            )
+    if token == read_token:
+        raise ServiceError("TLC_READ_TOKEN: is the full token; a token that only reads is another")
+
+
+def _is_usable(token: str) -> bool:
+    return len(token) >= SHORTEST_TOKEN and token.isascii() and not any(map(str.isspace, token))

@@ -8,7 +8,7 @@ from typing import ParamSpec, TypeVar
 
 from anyio import CapacityLimiter, to_thread
 
-from spaces.errors import UserError
+from search.storage.errors import Overloaded
 
 RUNNING = 8
 """Slow calls that run at once; each may wait for a cluster, a disk or a database."""
@@ -17,10 +17,6 @@ WAITING = 100
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-
-class Overloaded(UserError):
-    """Too many slow calls wait for a thread already."""
 
 
 class SlowCalls:

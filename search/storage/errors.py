@@ -23,3 +23,7 @@ class StudyUnavailable(StudyError):
 
 class DamagedStudy(StudyUnavailable):
     """The study's file is not a whole database."""
+
+
+class Overloaded(UserError):
+    """More requests or searches wait than a service keeps."""

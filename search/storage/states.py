@@ -5,6 +5,13 @@ from typing import Literal
 State = Literal["new", "running", "stopped", "finished", "failed", "lost"]
 """Of a search: ``new`` before its first run, ``lost`` when its lease has expired."""
 
+Starting = Literal["submitted", "starting", "failed to start"]
+"""Of a search that was submitted to a service, before it runs."""
+SearchState = State | Starting
+ACTIVE = ("submitted", "starting", "new", "running")
+"""States of a search that goes on, or will."""
+FAILED_TO_START: Literal["failed to start"] = "failed to start"
+
 ERROR = "error"
 """A library raised something unexpected."""
 HUNG = "hung"

@@ -47,8 +47,15 @@ class LaunchError(UserError):
 class Launcher(Protocol):
     """Where searches run: processes of this machine, or jobs of a Ray cluster."""
 
+    def check(self, search: SearchFile) -> None:
+        """Refuse a search that cannot run there, as far as its file tells.
+
+        Raises:
+            UserError: With each such field.
+        """
+
     def start(self, search: SearchFile) -> str:
-        """Start or resume a search; returns at once, with the name of its job.
+        """Start or resume a search; returns when it is started, with the name of its job.
 
         Raises:
             UserError: It cannot run there, or is running already.
@@ -89,6 +96,9 @@ class LocalProcesses:
     def __init__(self, study_url: str) -> None:
         self._study_url = study_url
 
+    def check(self, search: SearchFile) -> None:
+        """Every search can."""
+
     def start(self, search: SearchFile) -> str:
         """Start the search in a process of its own."""
         # The default follows the home, also where that is moved later.
@@ -117,7 +127,7 @@ class LocalProcesses:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                env={**os.environ, RUN: run, "TLC_TOKEN": ""},
+                env={**os.environ, RUN: run, "TLC_TOKEN": "", "TLC_READ_TOKEN": ""},
             )
             hand_over(study, run, process.pid)
         return f"process {process.pid}"

@@ -105,6 +105,10 @@ class RayJobs:
             message = str(error).strip() or type(error).__name__
             raise LaunchError(f"--address: {self._address}: {message.splitlines()[0]}") from error
 
+    def check(self, search: SearchFile) -> None:
+        """Refuse a search with locations that the nodes of a cluster do not have."""
+        check_portable(search)
+
     def start(self, search: SearchFile) -> str:
         """Submit the code, the search file and the requirements, after a job that checks that every
         node reaches what the search needs."""

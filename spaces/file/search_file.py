@@ -30,7 +30,7 @@ from spaces.file.resources import Placement, Resources
 from spaces.file.sampler_names import SamplerName, sampler_faults
 from spaces.file.sources import Data
 from spaces.file.space import Constraints, Measurement, Space
-from spaces.file.storage import Storage, without_password
+from spaces.file.storage import Storage
 from spaces.file.tasks import (
     FINE_TUNING,
     FROM_DATA,
@@ -299,10 +299,7 @@ class SearchFile(StrictModel):
     def to_public_dict(self) -> dict[str, Any]:
         """The same with passwords removed from the URLs."""
         document = self.to_dict()
-        document["storage"] = {
-            key: without_password(value) if isinstance(value, str) else value
-            for key, value in document["storage"].items()
-        }
+        document["storage"] = Storage.without_passwords(document["storage"])
         return document
 
     def local_paths(self) -> list[tuple[str, str]]:

@@ -6,6 +6,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from spaces.file.dimensions import PositiveNumber, StrictModel
@@ -32,6 +33,14 @@ class Storage(StrictModel):
     """Quota of the store; the least useful checkpoints go first."""
     mlflow: str | None = None
     """MLflow tracking URI; ``MLFLOW_TRACKING_URI`` takes precedence."""
+
+    @staticmethod
+    def without_passwords(document: dict[str, Any]) -> dict[str, Any]:
+        """The plain values of a storage, with passwords removed from the URLs."""
+        return {
+            key: without_password(value) if isinstance(value, str) else value
+            for key, value in document.items()
+        }
 
     def resolved(self) -> Storage:
         """The same with absolute locations of the study and the store, for another process."""

@@ -5,20 +5,25 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
+import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import optuna
 import pytest
 import requests
+import uvicorn
 from click.testing import CliRunner
 from fastapi.testclient import TestClient
 
@@ -26,16 +31,21 @@ from search.cli.main import cli
 from search.results.client import Client, ServiceError
 from search.results.prediction import PredictionError
 from search.results.queries import StudyQueries
+from search.results.schemas import Event
 from search.service.app import create_app
 from search.service.settings import Settings
 from search.storage.errors import NoSuchStudy
+from search.storage.lease_holder import holding_lease
 from search.storage.study import Study
+from spaces.errors import UserError
 from spaces.file.search_file import SearchFile
 from spaces.file.storage import Storage
 from tests.own_package import own_document
-from tests.search.conftest import Tlc
+from tests.search.conftest import Tlc, made_up_result
+from tests.waiting import is_served, wait_for
 
 TOKEN = "a-secret-of-32-characters-00000000"
+READ_TOKEN = "another-secret-that-only-reads-000"
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +124,8 @@ def test_every_operation_refuses_unknown_parameters_and_bodies(service: str) -> 
     for template, operations in paths.items():
         path = template.format(name="tiny", number=0)
         # Without the unknown input it would be refused too, and starts nothing.
-        needed = {"search": "nothing"} if path == "/searches" else {"values": {}}
+        bodies = {"/searches": {"search": "nothing"}, "/searches/tiny/rename": {"name": "other"}}
+        needed: dict[str, Any] = bodies.get(path, {"values": {}})
         for method, operation in operations.items():
             known = [p["name"] for p in operation.get("parameters", ()) if p["in"] == "query"]
             body = needed if "requestBody" in operation else None
@@ -261,25 +272,30 @@ class Started:
     def can_start(self) -> bool:
         return True
 
+    def check(self, search: SearchFile) -> None:
+        pass
+
     def stop(self, name: str) -> None:
         raise NotImplementedError
 
     def status(self, name: str) -> str:
-        raise NotImplementedError
+        return "running"
 
     def logs(self, name: str, *, follow: bool) -> Iterator[str]:
         raise NotImplementedError
 
 
-def test_a_task_of_ones_own_is_started_where_the_operator_lists_it(finished: Tlc) -> None:
+def test_a_task_of_ones_own_is_started_where_the_operator_lists_it(tlc: Tlc) -> None:
     started = Started()
-    storage = Storage(study=finished.study_url)
+    storage = Storage(study=tlc.study_url)
     settings = Settings(storage, started, tasks=("mine.tasks:FirstSymbol",))
-    client = TestClient(create_app(settings), client=("127.0.0.1", 1), base_url="http://127.0.0.1")
-    answer = client.post("/searches", json={"search": own_document("mine")})
-    assert answer.status_code == 202, answer.text
-    assert [each.task.name for each in started.searches] == ["mine.tasks:FirstSymbol"]
-    assert client.post("/searches", json={"search": own_document("other")}).status_code == 422
+    app = create_app(settings)
+    with TestClient(app, client=("127.0.0.1", 1), base_url="http://127.0.0.1") as client:
+        answer = client.post("/searches", json={"search": own_document("mine")})
+        assert answer.status_code == 202, answer.text
+        wait_for("its start", lambda: started.searches, 20)
+        assert [each.task.name for each in started.searches] == ["mine.tasks:FirstSymbol"]
+        assert client.post("/searches", json={"search": own_document("other")}).status_code == 422
     assert len(started.searches) == 1
 
 
@@ -290,26 +306,35 @@ def silent_dashboard() -> Iterator[str]:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 
-def test_forty_slow_submits_leave_threads_for_reads(finished: Tlc) -> None:
+def test_submits_are_answered_at_once_and_survive_the_service(
+    tlc: Tlc, make_search: Callable[..., SearchFile], empty_database: Path
+) -> None:
+    """Forty submits to a cluster that does not answer, and a service that is killed meanwhile."""
+    (tlc.folder / "home").mkdir()
+    shutil.copy(empty_database, tlc.folder / "home" / "study.db")
+    study = Study.open(search := make_search(), tlc.study_url)
+    study.tell_result(study.ask().number, made_up_result(0.5, 0.1), [])
+    document = search.model_dump(mode="json", exclude_unset=True)
     where = [
-        "--study", finished.study_url, "--store", str(finished.folder / "store"),
+        "--study", tlc.study_url, "--store", str(tlc.folder / "store"),
         "--mlflow", "http://127.0.0.1:9",
+        "--data-root", str(Path(document["data"]["unlabelled"]["train"]).parent),
     ]  # fmt: skip
+    environment = {"TLC_TOKEN": "", "RAY_ADDRESS": ""}
+
+    def submit(number: int) -> str:
+        return Client(url).submit({**document, "name": f"slow-{number}"}).state
+
+    def states() -> dict[str, str]:
+        return {each.name: each.state for each in Client(url).searches()}
+
     with (
         silent_dashboard() as dashboard,
-        finished.ready("--address", dashboard, *where, TLC_TOKEN="", RAY_ADDRESS="") as url,
-        ThreadPoolExecutor(40) as pool,
+        tlc.serving("--address", dashboard, *where, **environment) as (url, process),
     ):
-
-        def is_slow(number: int) -> bool:
-            body = {"search": "default", "overrides": [f"name=slow-{number}"]}
-            with suppress(requests.ReadTimeout):
-                requests.post(f"{url}/searches", json=body, timeout=8)
-                return False
-            return True
-
-        sent = [pool.submit(is_slow, number) for number in range(40)]
-        time.sleep(4)
+        wait_for("the service", lambda: is_served(f"{url}/ready"), 60, every=0.1)
+        with ThreadPoolExecutor(40) as pool:
+            assert [*pool.map(submit, range(40))] == ["submitted"] * 40
         for path in ("/ready", "/searches/tiny/best", "/searches/tiny/frontier") * 3:
             started = time.perf_counter()
             answer = requests.get(f"{url}{path}", timeout=30)
@@ -317,7 +342,31 @@ def test_forty_slow_submits_leave_threads_for_reads(finished: Tlc) -> None:
             assert answer.ok, answer.text
             if path == "/ready":
                 assert answer.json() == {"status": "degraded", "away": ["ray"]}
-        assert all(each.result() for each in sent)
+        assert sorted(Counter(states().values()).values()) == [1, 8, 32]
+        with pytest.raises(ServiceError, match="is being started already") as refused:
+            submit(7)
+        assert refused.value.status == 409
+        waiting = next(name for name, state in states().items() if state == "submitted")
+        Client(url).stop(waiting)
+        with pytest.raises(ServiceError, match="no search named"):
+            Client(url).search(waiting)
+        os.kill(process, signal.SIGKILL)
+
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        nothing = f"http://127.0.0.1:{closed.getsockname()[1]}"
+    with tlc.ready("--address", nothing, *where, **environment) as url:
+        name = next(each for each in sorted(states()) if each != "tiny")
+        events = [(event.kind, event.state) for event in Client(url).events(name)]
+        assert events[-1] == ("state", "failed to start")
+        wait_for("all starts", lambda: len({*states().values()}) == 2, 60, every=0.5)
+        assert Counter(states().values()) == {"new": 1, "failed to start": 39}
+        assert "Failed to connect to Ray" in Client(url).search(name).ended
+        deleted = Client(url).delete(name)
+        assert (deleted.name, deleted.trials) == (name, 0)
+        assert name not in states()
+        # Another may be submitted again.
+        name = next(each for each in states() if each != "tiny")
+        assert Client(url).resume(name).state == "submitted"
 
 
 @pytest.mark.parametrize(
@@ -357,8 +406,88 @@ def test_a_large_body_is_refused_with_and_without_content_length(service: str) -
     problem_of(response, 413)
 
 
+@contextmanager
+def served(settings: Settings, port: int = 0) -> Iterator[str]:
+    """A service in this process; gives its URL."""
+    with socket.create_server(("127.0.0.1", port)) as listener:
+        config = uvicorn.Config(create_app(settings), log_level="critical")
+        server = uvicorn.Server(config)
+        thread = Thread(target=server.run, args=([listener],))
+        thread.start()
+        try:
+            wait_for("the service", lambda: server.started, 20)
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.force_exit = server.should_exit = True
+            thread.join()
+
+
+def test_searches_are_renamed_and_deleted_through_the_service(
+    study: Study, home: Path, empty_mlflow: Path
+) -> None:
+    shutil.copy(empty_mlflow, home / "mlflow.db")
+    result = made_up_result(0.5, 0.1)
+    stages = [{**each, "key": "c"} for each in result["stages"]]
+    study.tell_result(study.ask().number, {**result, "stages": stages}, [])
+    settings = Settings(Storage(study=f"sqlite:///{home / 'study.db'}"), Started())
+
+    def tlc(*words: str) -> str:
+        ran = CliRunner().invoke(cli, [*words, "--server", url], catch_exceptions=False, input="n")
+        return ran.stdout
+
+    with served(settings) as url:
+        with holding_lease(study) as holder:
+            for words in (("delete", "tiny", "--yes"), ("rename", "tiny", "other")):
+                with pytest.raises(ServiceError, match="search 'tiny' is running") as refused:
+                    tlc(*words)
+                assert refused.value.status == 409
+            holder.end("finished", "")
+        with pytest.raises(ServiceError, match="should match pattern"):
+            tlc("rename", "tiny", "../other")
+        assert tlc("rename", "tiny", "other").startswith("search 'tiny' is now 'other'; its file")
+        with pytest.raises(UserError, match="nothing was deleted"):
+            tlc("delete", "other")
+        assert [each.name for each in Client(url).searches()] == ["other"]
+        assert tlc("delete", "other", "--yes").startswith("deleted search 'other': 1 trials with")
+        assert Client(url).searches() == []
+        with pytest.raises(ServiceError, match="no search named 'other'"):
+            tlc("delete", "other", "--yes")
+
+
+def test_events_that_were_missed_follow_once_after_a_restart(study: Study, home: Path) -> None:
+    settings = Settings(Storage(study=f"sqlite:///{home / 'study.db'}"), Started())
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+
+    def finish(count: int) -> None:
+        for _ in range(count):
+            study.tell_result(study.ask().number, made_up_result(0.5, 0.1), [])
+
+    told: list[Event] = []
+    client = Client(f"http://127.0.0.1:{port}")
+    with holding_lease(study) as holder:
+        going_on = study.ask()
+        finish(2)
+        with served(settings, port):
+            events = client.events("tiny")
+            told += [next(events) for _ in range(4)]
+        finish(2)
+        with served(settings, port):
+            follower = Thread(target=lambda: told.extend(events))
+            follower.start()
+            wait_for("what was missed", lambda: len(told) >= 4, 20)
+            study.tell_result(going_on.number, made_up_result(0.6, 0.2), [])
+            holder.end("finished", "")
+            holder.release()
+            follower.join(30)
+    trials = [(event.trial, event.state) for event in told if event.kind == "trial"]
+    assert trials == [(0, "running"), *[(n, "complete") for n in (1, 2, 3, 4, 0)]]
+    assert [event.state for event in told if event.kind == "state"] == ["running", "finished"]
+
+
 def test_every_route_with_information_requires_the_token(finished: Tlc) -> None:
-    with finished.ready(TLC_TOKEN=TOKEN) as url:
+    (finished.folder / "read-token").write_text(f"{READ_TOKEN}\n")
+    with finished.ready("--read-token-file", "read-token", TLC_TOKEN=TOKEN) as url:
         for header in (
             {}, {"Authorization": "Bearer wrong"}, {"Authorization": TOKEN},
             {"Authorization": f"Bearer {TOKEN}x"},
@@ -384,20 +513,45 @@ def test_every_route_with_information_requires_the_token(finished: Tlc) -> None:
         assert [key for key, answer in statuses.items() if answer.ok] == [
             ("/docs", TOKEN), ("/openapi.json", TOKEN), ("/docs-assets/swagger-ui.css", TOKEN),
         ]  # fmt: skip
+        # The other token reads.
+        reader = Client(url, token=READ_TOKEN)
+        assert [s.name for s in reader.searches()] == ["tiny"]
+        assert requests.get(f"{url}/docs", auth=("", READ_TOKEN), timeout=30).ok
+        changes: list[Callable[[], object]] = [
+            lambda: reader.stop("tiny"), lambda: reader.resume("tiny"),
+            lambda: reader.submit("default"), lambda: reader.what_if("tiny", {}),
+        ]  # fmt: skip
+        for change in changes:
+            with pytest.raises(ServiceError, match="this token only reads") as refused:
+                change()
+            assert refused.value.problem["title"] == "Forbidden"
+        with pytest.raises(ServiceError, match="send the header"):
+            Client(url, token=f"{READ_TOKEN}x").searches()
+        allowed = told["paths"]["/searches"]["get"]["security"]
+        assert allowed == [{"HTTPBearer": []}, {"ReadToken": []}]
+        assert told["paths"]["/searches"]["post"]["security"] == [{"HTTPBearer": []}]
         listed = finished.ask("list", "--server", url, TLC_TOKEN=TOKEN)
         assert listed.returncode == 0, listed.stderr
-        refused = finished.ask("list", "--server", url, TLC_TOKEN="")
-        assert refused.returncode == 2
-        assert "Authorization: Bearer" in refused.stderr
+        unknown = finished.ask("list", "--server", url, TLC_TOKEN="")
+        assert unknown.returncode == 2
+        assert "Authorization: Bearer" in unknown.stderr
 
 
 @pytest.mark.parametrize(
-    ("token", "message"), [("", "requires a token"), ("short", "16 characters")]
+    ("token", "read_token", "message"),
+    [
+        ("", "", "requires a token"),
+        ("short", "", "TLC_TOKEN: must be ASCII without spaces, with at least 16 characters"),
+        (TOKEN, "short", "TLC_READ_TOKEN: must be ASCII"),
+        (TOKEN, TOKEN, "TLC_READ_TOKEN: is the full token"),
+        ("", TOKEN, "--read-token-file: a token that only reads stands beside the full one"),
+    ],
 )
-def test_listening_beyond_loopback_requires_a_good_token(
-    token: str, message: str, finished: Tlc
+def test_listening_beyond_loopback_requires_good_tokens(
+    token: str, read_token: str, message: str, finished: Tlc
 ) -> None:
-    run = finished.ask("serve", "--host", "0.0.0.0", "--port", "0", TLC_TOKEN=token)
+    words = ("serve", "--host", "0.0.0.0", "--port", "0")
+    run = finished.ask(*words, TLC_TOKEN=token, TLC_READ_TOKEN=read_token)
     assert run.returncode == 2
     assert message in run.stderr
 
@@ -465,7 +619,8 @@ def test_a_service_without_its_database_is_not_ready(tlc: Tlc) -> None:
 
 
 def test_every_operation_conforms_to_its_openapi_description(service: str, tmp_path: Path) -> None:
-    """Schemathesis runs on all operations that start no search: no 5xx, nothing undocumented."""
+    """Schemathesis runs on all operations that start, rename and delete no search: no 5xx, nothing
+    undocumented."""
     run = subprocess.run(
         [
             str(Path(sys.executable).with_name("st")), "run", f"{service}/openapi.json",
@@ -474,6 +629,9 @@ def test_every_operation_conforms_to_its_openapi_description(service: str, tmp_p
             "--exclude-checks", "positive_data_acceptance",
             "--exclude-operation-id", "submit_searches_post", "--no-color",
             "--exclude-operation-id", "resume_searches__name__resume_post",
+            # It finds the names of searches in responses.
+            "--exclude-operation-id", "delete_searches__name__delete",
+            "--exclude-operation-id", "rename_searches__name__rename_post",
         ],
         capture_output=True,
         text=True,

@@ -210,7 +210,8 @@ def print_event(event: Event, console: Console) -> None:
     """Print an event in one line."""
     volume = "" if event.hypervolume is None else f"  hypervolume {event.hypervolume:.3f}"
     if event.kind == "state":
-        console.print(f"{event.search} is {event.state}{volume}", style="bold")
+        reason = f": {event.text}" if event.text else volume
+        console.print(f"{event.search} is {event.state}{reason}", style="bold")
         return
     score = "" if event.score is None else f"  score {event.score:.4g}{volume}"
     console.print(f"#{event.trial} {event.text}  {event.state}{score}")
