@@ -176,7 +176,7 @@ class Race:
             to_step=progress.step + STEPS,
             steps_at_once=STEPS,
             name="benchmark",
-            checkpoint_seconds=1e9,
+            checkpoint_seconds=lambda: 1e9,
             checkpoint=lambda _: None,
         )
         one.stop()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -90,3 +91,13 @@ def wait_for(device: torch.device) -> None:
 def name_of_gpu(device: torch.device) -> str | None:
     """The name of a GPU; None of a CPU."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else None
+
+
+def free_bytes() -> float:
+    """Memory of this machine that no process uses; 0 where the system does not say."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return 0.0
+    named = dict(line.split(":", 1) for line in lines)
+    return 1024.0 * int(named.get("MemAvailable", "0 kB").split()[0])

@@ -72,7 +72,7 @@ class Store:
             raise StoreError(message) from error
         self._root = str(root).rstrip("/")
         self.pins = Pins(self._fs, self._root)
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
         self._bytes = 0.0
         self._counted = -RECOUNT_SECONDS
         self._damaged: list[str] = []
@@ -115,12 +115,20 @@ class Store:
                 retry_when_full(acquire, disk=file.parent, what=name)
             yield
 
-    def write(self, address: str, fill: Callable[[Path], T], *, is_final: bool) -> T:
+    def write(
+        self,
+        address: str,
+        fill: Callable[[Path], T],
+        *,
+        is_final: bool,
+        waits_for_space: bool = True,
+    ) -> T:
         """Make a folder an entry, atomically, after ``fill`` has written its files into it.
 
         On local disk it is flushed and renamed, elsewhere the manifest is written last. An intact
         entry at the address is kept. Where the disk is full, it waits for space and fills another
-        folder. ``is_final`` says that no training continues from the entry.
+        folder, unless ``waits_for_space`` is false. ``is_final`` says that no training continues
+        from the entry.
         """
 
         def fill_and_commit(folder: Path) -> T:
@@ -128,7 +136,10 @@ class Store:
             self._commit(folder, address, is_final=is_final)
             return result
 
-        return self.use_temporary_folder(address, fill_and_commit)
+        if waits_for_space:
+            return self.use_temporary_folder(address, fill_and_commit)
+        with self._staging.new() as folder:
+            return fill_and_commit(folder)
 
     def use_temporary_folder(self, what: str, use: Callable[[Path], T]) -> T:
         """Call ``use`` with a new folder that is removed afterwards.
@@ -276,13 +287,13 @@ class Store:
         # two counts the store is assumed to grow only by what this process writes.
         self._bytes += written.size_bytes
         is_old = time.monotonic() - self._counted > RECOUNT_SECONDS
-        if self._max_bytes == float("inf") or (self._bytes <= self._max_bytes and not is_old):
+        if self.max_bytes == float("inf") or (self._bytes <= self.max_bytes and not is_old):
             return
         entries = [*self.entries(CHECKPOINTS), *self.entries(MODELS)]
         self._counted = time.monotonic()
         self._bytes = sum(entry.size_bytes for entry in entries)
         for entry in removal_order(entries, self.pins.read()):
-            if self._bytes <= self._max_bytes:
+            if self._bytes <= self.max_bytes:
                 return
             if entry.address != written.address:
                 self.remove(entry.address)

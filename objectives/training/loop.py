@@ -43,7 +43,7 @@ def train(
     to_step: int,
     steps_at_once: int,
     name: str,
-    checkpoint_seconds: float,
+    checkpoint_seconds: Callable[[], float],
     checkpoint: Callable[[TrainingProgress], None],
 ) -> None:
     """Train a path from where it is to a step, in place.
@@ -61,7 +61,7 @@ def train(
         to_step: Where to stop.
         steps_at_once: Most steps between two calls of this function for one path.
         name: Name of the path in the step log.
-        checkpoint_seconds: Longest training between two calls of ``checkpoint``.
+        checkpoint_seconds: Returns the longest training until the next call of ``checkpoint``.
         checkpoint: Called with the progress between two steps; not called at the end.
 
     Raises:
@@ -89,7 +89,7 @@ def train(
             progress.spend(time.perf_counter() - started)
             _log_step(name, progress.step)
             heartbeat.beat("training")
-            if progress.unsaved_seconds >= checkpoint_seconds and progress.step < to_step:
+            if progress.unsaved_seconds >= checkpoint_seconds() and progress.step < to_step:
                 _read(unread, progress.step)
                 checkpoint(progress)
                 progress.unsaved_seconds = 0.0

@@ -22,7 +22,7 @@ from objectives.measurement.latency_cache import COSTS
 from objectives.store import heartbeat
 from objectives.store.locks import MeasurementLock
 from objectives.store.store import Store
-from objectives.training.checkpoint import initial_state
+from objectives.training.checkpoints.state_files import initial_state
 from objectives.training.kernels import training_kernels
 from objectives.training.loop import OptimizerStep
 from objectives.training.path import TrainingPath

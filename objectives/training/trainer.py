@@ -12,7 +12,8 @@ from typing import Any
 from torch import nn
 
 from objectives.store.store import Store
-from objectives.training.checkpoint import initial_state, load_state, save_state
+from objectives.training.checkpoints.resume_points import ResumePoints, keep_last
+from objectives.training.checkpoints.state_files import Snapshot, initial_state, load_state
 from objectives.training.early_stopping import EarlyStopping
 from objectives.training.loop import TrainingFailure, train
 from objectives.training.path import (
@@ -113,7 +114,7 @@ class Trainer:
 
     Args:
         process: What trains: this process alone, or a worker group.
-        checkpoint_seconds: Longest training that a crash may cost.
+        checkpoint_seconds: Longest training that a crash may cost, where resume points are cheap.
     """
 
     def __init__(
@@ -169,14 +170,14 @@ class Trainer:
         with (
             self._process.replica(path, state, teacher) as replica,
             path.while_training(replica.model),
+            ResumePoints(
+                self._store, path, state, least_seconds=self._checkpoint_seconds
+            ) as resume_points,
         ):
 
-            def checkpoint(progress: TrainingProgress) -> None:
+            def checkpoint(_: TrainingProgress) -> None:
                 replica.collect()
-                state.resume_points.append(progress.step)
-                self._save(path, state, with_optimizer=True)
-                # An unfinished path keeps two, for the last one may turn out to be damaged.
-                self._remove_resume_points(path, state, keep=2)
+                resume_points.add()
 
             for stop in path.stops:
                 if stop <= state.progress.step:
@@ -187,7 +188,7 @@ class Trainer:
                     to_step=stop,
                     steps_at_once=path.steps_at_once,
                     name=path.key,
-                    checkpoint_seconds=self._checkpoint_seconds,
+                    checkpoint_seconds=lambda: resume_points.interval_seconds,
                     checkpoint=checkpoint,
                 )
                 replica.collect()
@@ -196,9 +197,10 @@ class Trainer:
                 if state.is_end_of(path):
                     break
                 if stop in path.milestones:
+                    resume_points.wait()
                     self._save(path, state, with_optimizer=True)
-                    self._remove_resume_points(path, state, keep=1)
-                elif state.progress.unsaved_seconds >= self._checkpoint_seconds:
+                    keep_last(self._store, path, state, 1)
+                elif state.progress.unsaved_seconds >= resume_points.interval_seconds:
                     checkpoint(state.progress)
 
     def _teacher(self, path: TrainingPath, cost: TrainingCost) -> nn.Module | None:
@@ -215,7 +217,7 @@ class Trainer:
         if path.validate is not None:
             state.validation = path.validate(state.model.to(self._process.device))
         self._save(path, state, with_optimizer=path.can_continue)
-        self._remove_resume_points(path, state, keep=0)
+        keep_last(self._store, path, state, 0)
 
     def _longest_prefix(self, path: TrainingPath) -> TrainingState | None:
         device = self._process.state_device(path.architecture)
@@ -229,14 +231,10 @@ class Trainer:
         return None
 
     def _save(self, path: TrainingPath, state: TrainingState, *, with_optimizer: bool) -> None:
-        fill = partial(save_state, path=path, state=state, with_optimizer=with_optimizer)
+        snapshot = Snapshot.of(path, state, with_optimizer=with_optimizer)
+        fill = partial(snapshot.write, with_optimizer=with_optimizer)
         self._store.write(state.address_on(path), fill, is_final=not with_optimizer)
         state.progress.unsaved_seconds = 0.0
-
-    def _remove_resume_points(self, path: TrainingPath, state: TrainingState, *, keep: int) -> None:
-        """Remove all but the last resume points from the store."""
-        while len(state.resume_points) > keep:
-            self._store.remove(path.address_at(state.resume_points.pop(0)))
 
 
 def _evaluate_epoch(early_stopping: EarlyStopping, state: TrainingState) -> None:

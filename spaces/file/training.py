@@ -148,7 +148,8 @@ class Training(StrictModel):
     gradient_clip: PositiveNumber = 1.0
     """Largest norm of the gradient."""
     checkpoint_seconds: PositiveNumber = 30.0
-    """Longest training between two checkpoints, which a crash may lose."""
+    """Longest training between two checkpoints, which a crash may lose. Where storing one takes
+    more than a second, they are at least 20 times as far apart as that takes."""
     micro_batch_size: Count | None = None
     """Most sequences that a worker computes at once; the gradients of a batch add up to those of
     the whole. By default a batch is divided where its predicted memory exceeds that of the GPU, or

@@ -111,7 +111,7 @@ def rates_of(schedule: LearningRateSchedule, *, steps: int) -> list[tuple[float,
         to_step=steps,
         steps_at_once=steps,
         name="test",
-        checkpoint_seconds=1e9,
+        checkpoint_seconds=lambda: 1e9,
         checkpoint=lambda _: None,
     )
     return rates

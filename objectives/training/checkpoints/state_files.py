@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors.torch import load_file, load_model, save_file, save_model
@@ -39,29 +40,85 @@ def initial_state(
     return TrainingState(model, path.make_optimizer(model), TrainingProgress(), history)
 
 
-def save_state(
-    folder: Path, path: TrainingPath, state: TrainingState, *, with_optimizer: bool
-) -> None:
-    """Write a state on a path into a folder."""
-    with heartbeat.transferring(size_bytes(state.model.state_dict())):
-        save_model(state.model, str(folder / MODEL))
-    if with_optimizer:
-        tensors = {
-            f"{index}.{name}": tensor
-            for index, moments in state.optimizer.state_dict()["state"].items()
-            for name, tensor in moments.items()
+@dataclass(frozen=True)
+class Snapshot:
+    """A state on a path, as files of a folder hold it.
+
+    Args:
+        model: Weights by name; those of tied matrices are one tensor.
+        optimizer: Its moments by number and name; empty where training does not continue.
+        best: Weights of the best epoch, where there is early stopping.
+        entry: All else, as JSON.
+    """
+
+    model: dict[str, torch.Tensor]
+    optimizer: dict[str, torch.Tensor]
+    best: dict[str, torch.Tensor]
+    entry: str
+
+    @classmethod
+    def of(cls, path: TrainingPath, state: TrainingState, *, with_optimizer: bool) -> Snapshot:
+        """The snapshot of a state, whose tensors change with further training."""
+        entry = {
+            "history": state.history,
+            "resume_points": state.resume_points,
+            "validated_by": path.validated_by,
+            "has_ended": state.has_ended,
+            **state.facts(path),
         }
-        _save_tensors(tensors, folder / OPTIMIZER)
-    if state.held_out.best_weights:
-        _save_tensors(state.held_out.best_weights, folder / BEST)
-    entry = {
-        "history": state.history,
-        "resume_points": state.resume_points,
-        "validated_by": path.validated_by,
-        "has_ended": state.has_ended,
-        **state.facts(path),
-    }
-    (folder / STATE).write_text(json.dumps(entry, allow_nan=False))
+        moments = state.optimizer.state_dict()["state"] if with_optimizer else {}
+        return cls(
+            model=state.model.state_dict(),
+            optimizer={
+                f"{index}.{name}": tensor
+                for index, of_weight in moments.items()
+                for name, tensor in of_weight.items()
+            },
+            best=state.held_out.best_weights,
+            entry=json.dumps(entry, allow_nan=False),
+        )
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of its tensors."""
+        tensors = (*_once(self.model).values(), *self.optimizer.values(), *self.best.values())
+        return sum(tensor.nbytes for tensor in tensors)
+
+    def copied(self) -> Snapshot:
+        """The same in memory of its own, on the CPU, which further training does not change."""
+        copies = {key: each.to("cpu", copy=True) for key, each in _once(self.model).items()}
+        return replace(
+            self,
+            model={name: copies[_storage(each)] for name, each in self.model.items()},
+            optimizer={name: each.to("cpu", copy=True) for name, each in self.optimizer.items()},
+        )
+
+    def write(self, folder: Path, *, with_optimizer: bool = True) -> None:
+        """Write its files into a folder."""
+        with heartbeat.transferring(self.size_bytes):
+            # Of tied matrices it writes one.
+            save_model(cast(nn.Module, _Weights(self.model)), str(folder / MODEL))
+            if with_optimizer:
+                save_file(self.optimizer, str(folder / OPTIMIZER))
+            if self.best:
+                save_file(self.best, str(folder / BEST))
+        (folder / STATE).write_text(self.entry)
+
+
+class _Weights(dict[str, torch.Tensor]):
+    """Weights as ``save_model`` takes them."""
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        return dict(self)
+
+
+def _storage(tensor: torch.Tensor) -> tuple[int, torch.Size]:
+    return tensor.data_ptr(), tensor.shape
+
+
+def _once(tensors: Mapping[str, torch.Tensor]) -> dict[tuple[int, torch.Size], torch.Tensor]:
+    """Tensors without those that share the memory of another."""
+    return {_storage(tensor): tensor for tensor in tensors.values()}
 
 
 def load_state(folder: Path, path: TrainingPath, device: torch.device) -> TrainingState:
@@ -94,16 +151,6 @@ def load_state(folder: Path, path: TrainingPath, device: torch.device) -> Traini
         held_out=HeldOutHistory(entry["held_out"], best),
         has_ended=entry["has_ended"],
     )
-
-
-def size_bytes(tensors: Mapping[str, torch.Tensor]) -> int:
-    """Bytes of some tensors."""
-    return sum(tensor.nbytes for tensor in tensors.values())
-
-
-def _save_tensors(tensors: dict[str, torch.Tensor], file: Path) -> None:
-    with heartbeat.transferring(size_bytes(tensors)):
-        save_file(tensors, str(file))
 
 
 def _load_tensors(file: Path, device: str) -> dict[str, torch.Tensor]:
