@@ -144,11 +144,18 @@ def best_dense(
 ) -> TrialRecord | None:
     """The complete trial whose model before compression is the best in at most so many megabytes.
 
-    Of trials that share this model, the first.
+    Of equal scores that of fewest bytes, then what was cheaper to train; of trials that share the
+    model, the first.
     """
+
+    def rank_of(record: TrialRecord) -> tuple[float, ...]:
+        result = record.result
+        costs = result["dense_size_bytes"], result.get("dense_training_flops", 0), record.number
+        return criteria.metric.quality(result["dense_score"]), *(-cost for cost in costs)
+
     return max(
         (r for r in records if r.is_complete and r.result["dense_size_bytes"] <= 1e6 * max_mb),
-        key=lambda r: (criteria.metric.quality(r.result["dense_score"]), -r.number),
+        key=rank_of,
         default=None,
     )
 

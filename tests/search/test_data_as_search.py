@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import subprocess
+import sys
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,7 @@ from search.proposal.proposal import propose, search_name
 from search.proposal.yaml_text import yaml_text
 from spaces.loading import load
 from tests.checkpoints import save_checkpoint, save_images_checkpoint, save_translator, texts_of
+from tests.objectives.hub import local_hub
 from tests.search.conftest import Tlc
 
 MACHINE = Machine(cores=2, gpus=0, flops=2e10)
@@ -87,6 +91,25 @@ def test_other_tasks_start_from_a_checkpoint_too(
     assert load(str(file)).task.name == task
     planned = tlc.ask("plan", file.name, "--no-data")
     assert planned.returncode == 0, planned.stderr
+
+
+@pytest.mark.slow
+def test_init_reads_a_data_set_of_the_hub(tmp_path: Path) -> None:
+    names = {"class_label": {"names": {"0": "no", "1": "yes"}}}
+    features = [{"name": "text", "dtype": "string"}, {"name": "label", "dtype": names}]
+    card = f"---\ndataset_info: {json.dumps({'features': features})}\n---\n"
+    rows = "text,label\n" + "".join(f"word {n} of text {n % 7},{n % 2}\n" for n in range(200))
+    with local_hub("tlc/words", {"README.md": card, "train.csv": rows}) as address:
+        hub = {"HF_ENDPOINT": address, "HF_HOME": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "0"}
+        environment = {**os.environ, **hub, "TLC_HOME": str(tmp_path / "home")}
+        for name, message in (("words", "2 classes: 'no' 80, 'yes' 80"), ("none", "doesn't exist")):
+            made = subprocess.run(
+                [sys.executable, "-m", "search.cli", "init", f"tlc/{name}"],
+                cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120,
+            )  # fmt: skip
+            assert made.returncode == (0 if name == "words" else 2), made.stderr
+            assert message in made.stdout + made.stderr
+    assert load(str(tmp_path / "words.yaml")).data.labelled is not None
 
 
 def test_data_and_plan_show_data_without_writing_a_file(tlc: Tlc, reviews: str) -> None:

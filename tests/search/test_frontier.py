@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from search.hypervolume import Scale, hypervolume, hypervolume_history
-from search.pareto import best, frontier, nearest, nondominated
+from search.pareto import best, best_dense, frontier, nearest, nondominated
 from search.storage.trials import TrialRecord
 from spaces.cost import metric
 from spaces.cost.architecture import Architecture
@@ -134,6 +134,16 @@ def test_of_equals_the_one_that_is_cheaper_to_train_is_named(search: SearchFile)
         found = best(records, search.criteria, {})
         assert found is not None
         assert found.number == 1
+
+
+def test_of_equal_dense_models_the_smallest_is_named_then_the_cheapest(search: SearchFile) -> None:
+    equals = [record(number, 0.8, 0.1) for number in range(4)]
+    for each, size_bytes, flops in zip(equals, (9, 8, 8, 8), (1e9, 3e9, 2e9, 2e9), strict=True):
+        each.result.update(dense_size_bytes=size_bytes, dense_training_flops=flops)
+    for records in (equals, equals[::-1]):
+        found = best_dense(records, search.criteria, 1.0)
+        assert found is not None
+        assert found.number == 2
 
 
 def test_of_equals_all_answers_name_the_same_one(search: SearchFile) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from search.analysis.report.report_data import ReportData, Section
-from search.pareto import best, dominated, quality
+from search.pareto import best, dominated, rank
 from search.plots.frontier_figure import frontier_charts
 from search.plots.pages import Table
 from search.plots.trial_points import short_text
@@ -94,7 +94,7 @@ def _at_levels(data: ReportData) -> list[tuple[str, TrialRecord | None]]:
 
 def _ranked(data: ReportData) -> list[tuple[str, TrialRecord | None]]:
     within = [record for record in data.complete if record.number in data.allowed]
-    ranked = sorted(within, key=lambda r: (-quality(r, data.criteria), r.result[data.cost.name]))
+    ranked = sorted(within, key=lambda record: rank(record, data.criteria), reverse=True)
     return [(f"{rank}.", record) for rank, record in enumerate(ranked[:BEST], start=1)]
 
 
