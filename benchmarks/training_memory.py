@@ -56,7 +56,7 @@ def train_here(case: tuple[str, int, int, int, int, float], precision: str, part
     import torch
 
     from objectives.tasks import make_task, prepare_for
-    from objectives.training.checkpoint import initial_state
+    from objectives.training.checkpoints.state_files import initial_state
     from objectives.training.loop import train
     from objectives.training.replica import TrainingProcess
 

@@ -22,6 +22,7 @@ from objectives.data.pretrained_tokenizer import PretrainedTokenizer
 from objectives.data.sources import standard_library
 from objectives.data.sources.labels import is_number
 from objectives.data.sources.reading import SAMPLE_CHARACTERS
+from objectives.store import heartbeat
 from objectives.store.disk_space import is_disk_full
 from objectives.store.locks import exclusive_lock
 from objectives.store.staging import Staging, flush
@@ -39,6 +40,8 @@ from spaces.file.sources import (
 
 PREPARED_DATA_VERSION = 11
 """Increased when the same sources give other arrays."""
+MAX_SECONDS = 6 * 3600.0
+"""Of preparation, after which it counts as stuck: tokenizers and libraries send no heartbeats."""
 
 
 def prepare(
@@ -94,7 +97,8 @@ def prepare_once(root: Path, name: str, write: Callable[[Path], Written]) -> Pre
     folder = root / name
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with exclusive_lock(root / f"{name}.lock"):
+        with exclusive_lock(root / f"{name}.lock"), heartbeat.beating(MAX_SECONDS):
+            heartbeat.beat("preparing data")
             return open_prepared_data(folder) or _build(folder, write)
     except Exception as error:
         if not (isinstance(error, OSError) or is_disk_full(error)):

@@ -18,7 +18,10 @@ from torch.nn.modules.module import register_module_forward_hook
 from objectives.compression.model_file import ModelSpec
 from objectives.compression.pipeline import compress
 from objectives.compression.prune import prune
+from objectives.data.arrays import Written
 from objectives.data.batches import forward_arguments
+from objectives.data.errors import DataError
+from objectives.data.prepare import prepare_once
 from objectives.measurement import flops
 from objectives.measurement.score import logits_of
 from objectives.models.decoding import write_texts
@@ -113,6 +116,20 @@ def test_work_without_heartbeats_of_its_own_has_them_until_it_is_stuck(monkeypat
         time.sleep(0.05)
     assert count >= 2
     assert len(events) == count
+
+
+def test_data_that_is_prepared_in_a_trial_sends_heartbeats(
+    monkeypatch: Any, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(heartbeat, "INTERVAL_SECONDS", 0.01)
+
+    def write(folder: Path) -> Written:
+        time.sleep(0.1)
+        raise DataError("data: ended")
+
+    with observed(torch.nn.Module) as events, pytest.raises(DataError, match="ended"):
+        prepare_once(tmp_path, "data", write)
+    assert events.count("preparing data") >= 3
 
 
 def test_each_decoded_token_is_a_heartbeat() -> None:
