@@ -23,7 +23,8 @@ from search.process_state import (
 from spaces.cost.architecture import Architecture
 from spaces.cost.configuration import Configuration
 from spaces.errors import UserError
-from spaces.file.resources import Placement
+from spaces.file.resources import Placement, Resources
+from spaces.functions.search import FunctionResources
 
 OBJECT_STORE_BYTES = 200_000_000
 """Trials pass a few kilobytes; data and weights go through files."""
@@ -172,6 +173,21 @@ def may_run_another(
     return not running or has_capacity(wanted, beside=running)
 
 
+def pending_jobs(concurrency: int | None, address: str | None) -> int:
+    """Jobs that may wait in Ray at a time. Tune's default for a searcher is one, so that an
+    autoscaler would add one node after another."""
+    return concurrency if concurrency is not None and address is not None else 1
+
+
+def seconds_for_nodes(
+    concurrency: int | None, address: str | None, resources: Resources | FunctionResources
+) -> float | None:
+    """Seconds that a search waits for nodes at its start; None where the cluster does not grow: its
+    concurrency says for how many trials an autoscaler adds nodes."""
+    grows = concurrency is not None and address is not None
+    return resources.nodes_deadline_seconds if grows else None
+
+
 def has_capacity(placement: Placement, *, beside: Sequence[Placement]) -> bool:
     """Whether the cluster, as it is now, has capacity for one more trial beside others.
 
@@ -186,54 +202,15 @@ def has_capacity(placement: Placement, *, beside: Sequence[Placement]) -> bool:
     return all(left[kind] >= amount - 1e-6 for kind, amount in bundle(placement).items())
 
 
-def check_capacity(placements: Mapping[str, Placement]) -> None:
-    """Refuse placements that the connected cluster has no capacity for.
-
-    Args:
-        placements: Resources per model, by the field of the search file that sets them.
-
-    Raises:
-        ClusterError: No node, or not enough nodes, have what one trial needs.
-    """
-    import ray
-
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    problems = [text for item in placements.items() for text in _missing_capacity(*item, nodes)]
-    if problems:
-        raise ClusterError("\n".join(problems))
-
-
-def _missing_capacity(
-    field: str, placement: Placement, nodes: Sequence[Mapping[str, float]]
-) -> Iterator[str]:
-    """What a placement asks for and the nodes lack."""
-    wanted = bundle(placement)
-    for name, kind, scale in FIELDS:
-        most = max(node.get(kind, 0.0) for node in nodes)
-        if wanted.get(kind, 0.0) > most:
-            yield (
-                f"{field}.{name}: a trial asks for {wanted[kind] / scale:g} on one node, the "
-                f"cluster has {most / scale:.3g}"
-            )
-            return
-    workers = _fitting(wanted, nodes)
-    if workers < placement.workers:
-        each = ", ".join(f"{amount:g} {kind}" for kind, amount in wanted.items())
-        yield (
-            f"{field}.workers: a model asks for {placement.workers} with {each} each, the "
-            f"cluster has capacity for {workers}"
-        )
-
-
 def capacity(placement: Placement) -> int:
     """Trials that the connected cluster runs at a time, if each occupies this."""
     import ray
 
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    return _fitting(bundle(placement), nodes) // placement.workers
+    return fitting(bundle(placement), nodes) // placement.workers
 
 
-def _fitting(wanted: Mapping[str, float], nodes: Sequence[Mapping[str, float]]) -> int:
+def fitting(wanted: Mapping[str, float], nodes: Sequence[Mapping[str, float]]) -> int:
     """Bundles that fit into some nodes."""
     return sum(
         min(int(node.get(kind, 0.0) / amount + 1e-6) for kind, amount in wanted.items())

@@ -1,16 +1,28 @@
-"""Checks before training that every node of a cluster reaches what a search needs."""
+"""Checks of a cluster: it has what a trial needs, and every node reaches what a search needs."""
 
 from __future__ import annotations
 
+import logging
 import secrets
-from contextlib import ExitStack
-from operator import itemgetter
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 from objectives.completion import completed
 from objectives.data.files.opening import files_of
 from objectives.store.store import Store
-from search.execution.cluster import ClusterError, check_capacity, cluster, spans_machines
+from search.execution.cluster import (
+    FIELDS,
+    ClusterError,
+    bundle,
+    cluster,
+    fitting,
+    seconds_for_nodes,
+    spans_machines,
+)
 from search.execution.gpus.discovery import gpu_notices, on_connected_cluster
 from search.execution.listener import Listener
 from search.execution.worker_setup import code_for_workers
@@ -19,7 +31,7 @@ from search.storage.errors import StudyError
 from search.storage.study import Study
 from spaces.errors import UserError
 from spaces.file.own_task import OwnTask
-from spaces.file.resources import Resources
+from spaces.file.resources import Placement, Resources
 from spaces.file.search_file import SearchFile
 from spaces.file.storage import Locations, without_password
 from spaces.grid.search_space import SearchSpace
@@ -27,6 +39,11 @@ from spaces.loading import is_opened
 
 REACH_SECONDS = 120.0
 """Seconds in which a node must answer, including the start of its first worker."""
+NEW_NODES_SECONDS = 10.0
+"""Seconds between two looks for nodes that joined."""
+WAIT_SECONDS = 2
+
+log = logging.getLogger(__name__)
 
 
 def check_cluster(search: SearchFile) -> int:
@@ -42,7 +59,9 @@ def check_cluster(search: SearchFile) -> int:
     Study.open_as_recorded(search, where.study_url)
     with cluster(search.address):
         resources = on_connected_cluster(search.resources, search.concurrency)
-        check_capacity(resources.placements(SearchSpace(search).largest_parameters))
+        if seconds_for_nodes(search.concurrency, search.address, resources) is None:
+            placements = resources.placements(SearchSpace(search).largest_parameters)
+            check_capacity(placements, wait_seconds=None)
         return check_nodes(search)
 
 
@@ -61,10 +80,87 @@ def connect(search: SearchFile, stack: ExitStack, listener: Listener) -> Resourc
     resources = on_connected_cluster(search.resources, search.concurrency)
     for line in gpu_notices(search.resources.gpus, resources.gpus):
         listener.info(line)
-    check_capacity(resources.placements(SearchSpace(search).largest_parameters))
+    check_capacity(
+        resources.placements(SearchSpace(search).largest_parameters),
+        wait_seconds=seconds_for_nodes(search.concurrency, search.address, resources),
+        info=listener.info,
+    )
     if search.address or spans_machines():
         check_nodes(search)
+        stack.enter_context(checking_new_nodes(search, listener.warn))
     return resources
+
+
+def check_capacity(
+    placements: Mapping[str, Placement],
+    *,
+    wait_seconds: float | None,
+    info: Callable[[str], None] = lambda line: None,
+) -> None:
+    """Refuse placements that the connected cluster has no capacity for.
+
+    Args:
+        placements: Resources per model, by the field of the search file that sets them.
+        wait_seconds: Longest time to wait for nodes that an autoscaler adds; None where the
+            cluster does not grow.
+        info: Called with a line that says what it waits for.
+
+    Raises:
+        ClusterError: No node, or not enough nodes, have what one trial needs.
+    """
+    if wait_seconds is not None:
+        for placement in placements.values():
+            if missing := "\n".join(_missing_capacity("resources", placement)):
+                _wait_for(placement, missing, wait_seconds, info)
+        return
+    problems = [text for item in placements.items() for text in _missing_capacity(*item)]
+    if problems:
+        hint = "where an autoscaler adds nodes, give address and concurrency"
+        raise ClusterError("\n".join([*problems, hint]))
+
+
+def _wait_for(
+    placement: Placement, missing: str, seconds: float, info: Callable[[str], None]
+) -> None:
+    """Reserve a placement for a moment, which an autoscaler sees and adds nodes for."""
+    from ray.util.placement_group import placement_group, remove_placement_group
+
+    each = ", ".join(f"{amount:g} {kind}" for kind, amount in bundle(placement).items())
+    wanted = f"{placement.workers} × {each}" if placement.workers > 1 else each
+    limit = f"{seconds / 60:.3g} minutes (resources.nodes_deadline_seconds)"
+    info(f"waiting for an autoscaler to add nodes with {wanted}, for at most {limit} …")
+    started = time.monotonic()
+    group = placement_group([bundle(placement)] * placement.workers)
+    try:
+        while not group.wait(timeout_seconds=WAIT_SECONDS):
+            if time.monotonic() - started > seconds:
+                raise ClusterError(f"{missing}; no autoscaler added more within {limit}")
+    finally:
+        remove_placement_group(group)
+    info(f"nodes with {wanted} are there, after {time.monotonic() - started:.0f} s")
+
+
+def _missing_capacity(field: str, placement: Placement) -> Iterator[str]:
+    """What a placement asks for and the nodes of the connected cluster lack."""
+    import ray
+
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    wanted = bundle(placement)
+    for name, kind, scale in FIELDS:
+        most = max(node.get(kind, 0.0) for node in nodes)
+        if wanted.get(kind, 0.0) > most:
+            yield (
+                f"{field}.{name}: a trial asks for {wanted[kind] / scale:g} on one node, the "
+                f"cluster has {most / scale:.3g}"
+            )
+            return
+    workers = fitting(wanted, nodes)
+    if workers < placement.workers:
+        each = ", ".join(f"{amount:g} {kind}" for kind, amount in wanted.items())
+        yield (
+            f"{field}.workers: a model asks for {placement.workers} with {each} each, the "
+            f"cluster has capacity for {workers}"
+        )
 
 
 def check_nodes(search: SearchFile) -> int:
@@ -73,6 +169,46 @@ def check_nodes(search: SearchFile) -> int:
     Raises:
         ClusterError: With every fault of every node.
     """
+    nodes = _alive()
+    if faults := _faults_on(nodes, search):
+        raise ClusterError("\n".join(faults))
+    return len(nodes)
+
+
+@contextmanager
+def checking_new_nodes(search: SearchFile, warn: Callable[[str], None]) -> Iterator[None]:
+    """Inside the block, check nodes that join the cluster, and warn with their faults."""
+    known, over = set(_alive()), threading.Event()
+
+    def check() -> None:
+        while not over.wait(NEW_NODES_SECONDS):
+            try:
+                new = {node: host for node, host in _alive().items() if node not in known}
+                known.update(new)
+                for fault in _faults_on(new, search) if new else ():
+                    warn(f"{fault}; it joined the cluster, and trials fail there")
+            except Exception as error:
+                # Whatever Ray or a store raises while one of them is away: the next node is seen.
+                log.debug("new nodes were not checked: %s", error)
+
+    thread = threading.Thread(target=check, name="new-nodes", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join(NEW_NODES_SECONDS)
+
+
+def _alive() -> dict[str, str]:
+    """Hosts of the nodes of the connected cluster, by Ray's ids."""
+    import ray
+
+    return {n["NodeID"]: n["NodeManagerAddress"] for n in ray.nodes() if n["Alive"]}
+
+
+def _faults_on(nodes: Mapping[str, str], search: SearchFile) -> list[str]:
+    """Faults of some nodes, each with its node."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -82,34 +218,39 @@ def check_nodes(search: SearchFile) -> int:
     store.write(address, lambda folder: (folder / "token").write_text(token), is_final=True)
     try:
         asked = {}
-        for node in filter(itemgetter("Alive"), ray.nodes()):
-            strategy = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        for node in nodes:
+            strategy = NodeAffinitySchedulingStrategy(node, soft=False)
             task = ray.remote(num_cpus=0, scheduling_strategy=strategy)(faults_here)
-            asked[node["NodeManagerAddress"], node["NodeID"]] = task.remote(
-                search.resolved().model_dump_json(), address, token, code
-            )
-        faults = [
-            f"{fault}, on node {host} ({identity[:8]})"
-            for (host, identity), answer in asked.items()
-            for fault in _got(answer)
+            file = search.resolved().model_dump_json()
+            asked[node] = partial(task.remote, file, address, token, code)
+        # All of them at once.
+        answers = {node: ask() for node, ask in asked.items()}
+        return [
+            f"{fault}, on node {nodes[node]} ({node[:8]})"
+            for node, answer in answers.items()
+            for fault in _got(answer, asked[node])
         ]
     finally:
         store.remove(address)
-    if faults:
-        raise ClusterError("\n".join(faults))
-    return len(asked)
 
 
-def _got(answer: Any) -> list[str]:
+def _got(answer: Any, ask_again: Callable[[], Any]) -> list[str]:
     import ray
 
-    try:
-        faults: list[str] = ray.get(answer, timeout=REACH_SECONDS)
-    except ray.exceptions.RayError as error:
-        # The last line of a traceback is the error.
-        message = str(error).strip() or type(error).__name__
-        return [f"cannot run tlc: {message.splitlines()[-1]}"]
-    return faults
+    ends = time.monotonic() + REACH_SECONDS
+    while True:
+        try:
+            faults: list[str] = ray.get(answer, timeout=REACH_SECONDS)
+            return faults
+        except ray.exceptions.RayError as error:
+            is_unknown = isinstance(error, ray.exceptions.TaskUnschedulableError)
+            if not is_unknown or time.monotonic() > ends:
+                # The last line of a traceback is the error.
+                message = str(error).strip() or type(error).__name__
+                return [f"cannot run tlc: {message.splitlines()[-1]}"]
+        # The node of this process may not have heard yet of one that has just joined.
+        time.sleep(WAIT_SECONDS)
+        answer = ask_again()
 
 
 def faults_here(search: str, address: str, token: str, code: bytes) -> list[str]:

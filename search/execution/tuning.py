@@ -13,12 +13,12 @@ from functools import partial
 from typing import Any
 
 from objectives.store import heartbeat
-from search.execution.cluster import demand
+from search.execution.cluster import demand, pending_jobs
 from search.execution.jobs import Jobs, RepeatJobs, SampledJobs
 from search.execution.listener import Limits
 from search.execution.trainable import RemoteFunctions, evaluate, stored
 from search.execution.worker_setup import WorkerSetup
-from search.process_state import signals_kept
+from search.process_state import set_variables, signals_kept
 from search.samplers.base import StudySampler
 from search.samplers.frontier.earlier import earlier_trials
 from search.samplers.frontier.sampler import FrontierSampler
@@ -59,12 +59,14 @@ class Worker:
         resources: What a job occupies: Ray's ``PlacementGroupFactory`` of its configuration.
         deadline_seconds: Longest time without a heartbeat.
         retries: How often a trial is continued after the death of its worker.
+        pending: Jobs that may wait for resources at a time, for which an autoscaler adds nodes.
     """
 
     function: Callable[[dict[str, Any]], None]
     resources: Callable[[dict[str, Any]], Any]
     deadline_seconds: float
     retries: Retries
+    pending: int = 1
 
 
 def tune_trials(
@@ -161,6 +163,7 @@ def run_jobs(
     from search.execution.searcher import StudySearcher
     from search.execution.watchdog import StopRequest, Watchdog, killed_for_memory_is_a_failed_task
 
+    set_variables({"TUNE_MAX_PENDING_TRIALS_PG": str(worker.pending)})
     watchdog = Watchdog(worker.deadline_seconds, callbacks.warn)
     meter = GpuMeter(itertools.chain(*study.records_and_repeats()), gpu_hours)
     searcher = StudySearcher(
@@ -241,6 +244,7 @@ def _worker(study: Study, remote: RemoteFunctions) -> Worker:
         resources=partial(demand, search.placement),
         deadline_seconds=search.resources.progress_deadline_seconds,
         retries=search.resources.retries,
+        pending=pending_jobs(search.concurrency, search.address),
     )
 
 

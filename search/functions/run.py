@@ -13,13 +13,15 @@ from typing import Any, Protocol
 from objectives.store.store import Store
 from search.execution.cluster import (
     bundle,
-    check_capacity,
     cluster,
     may_run_another,
+    pending_jobs,
+    seconds_for_nodes,
 )
 from search.execution.gpus.discovery import gpu_notices
 from search.execution.jobs import SampledJobs
 from search.execution.listener import Ending, Limits
+from search.execution.node_checks import check_capacity
 from search.execution.tuning import Callbacks, Worker, how_it_ended, run_jobs
 from search.functions.worker import FunctionSetup, Objective, serialised, trainable
 from search.samplers.base import StudySampler
@@ -122,7 +124,11 @@ def _connect(
     at = f"connecting to Ray at {search.address}" if search.address else "starting Ray"
     listener.info(f"{at} …")
     stack.enter_context(cluster(search.address))
-    check_capacity({"resources": search.resources.placement})
+    check_capacity(
+        {"resources": search.resources.placement},
+        wait_seconds=seconds_for_nodes(search.concurrency, search.address, search.resources),
+        info=listener.info,
+    )
     for line in gpu_notices(search.resources.gpus, None):
         listener.info(line)
     holder.has_begun = True
@@ -194,6 +200,7 @@ def _worker(study: FunctionStudy, sent: bytes, where: Locations) -> Worker:
         resources=resources,
         deadline_seconds=search.resources.progress_deadline_seconds,
         retries=search.resources.retries,
+        pending=pending_jobs(search.concurrency, search.address),
     )
 
 

@@ -88,6 +88,9 @@ class Resources(Placement):
     progress_deadline_seconds: PositiveNumber = 600.0
     """Longest time without progress (a step, a scored batch, a compressed layer) before a worker is
     considered stuck and killed; it has at least two minutes to start."""
+    nodes_deadline_seconds: PositiveNumber = 1800.0
+    """Longest time that a search with ``address`` and ``concurrency`` waits for an autoscaler to
+    add nodes for a trial, before its first one."""
     retries: Retries = Retries()
     """How often a trial is continued without progress."""
 

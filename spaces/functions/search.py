@@ -55,6 +55,9 @@ class FunctionResources(StrictModel):
     progress_deadline_seconds: PositiveNumber = 600.0
     """Seconds without a sign from the process of a trial after which it is killed and continued
     elsewhere. It need not do anything for that, but run."""
+    nodes_deadline_seconds: PositiveNumber = 1800.0
+    """Longest time that a search with ``address`` and ``concurrency`` waits for an autoscaler to
+    add nodes for a trial, before its first one."""
     retries: Retries = Retries()
     """How often a trial is continued without progress."""
 
