@@ -86,7 +86,9 @@ def show(name: str, trial: int | None, source: Source, *, errors: bool, limit: i
         return
     queries = source.queries
     search = queries.search(name)
-    source.show(search, lambda console: print_search(search, queries.frontier(name), console))
+    # A search that was submitted and has not run has no study to ask.
+    pareto = queries.frontier(name) if search.frontier and not source.as_json else None
+    source.show(search, lambda console: print_search(search, pareto, console))
 
 
 def _show_errors(name: str, trial: int | None, source: Source, limit: int) -> None:

@@ -361,6 +361,8 @@ def test_submits_are_answered_at_once_and_survive_the_service(
         wait_for("all starts", lambda: len({*states().values()}) == 2, 60, every=0.5)
         assert Counter(states().values()) == {"new": 1, "failed to start": 39}
         assert "Failed to connect to Ray" in Client(url).search(name).ended
+        shown = tlc.ask("show", name, "--server", url, TLC_TOKEN="")
+        assert "Failed to connect to Ray" in shown.stdout
         deleted = Client(url).delete(name)
         assert (deleted.name, deleted.trials) == (name, 0)
         assert name not in states()

@@ -151,12 +151,12 @@ def print_summaries(rows: Sequence[Summary], console: Console) -> None:
     console.print(table)
 
 
-def print_search(search: Search, frontier: Frontier, console: Console) -> None:
-    """Print one search."""
+def print_search(search: Search, frontier: Frontier | None, console: Console) -> None:
+    """Print one search; its frontier is None where it has none yet."""
     print_summaries([search], console)
     if search.ended:
         console.print(search.ended)
-    if frontier.members:
+    if frontier is not None:
         console.print()
         print_frontier(frontier, console)
         console.print()
