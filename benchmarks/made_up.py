@@ -34,6 +34,7 @@ def result(rng: random.Random, size_mb: float) -> dict[str, object]:
             "reference_p10_ms": 1.0, "reference_p50_ms": 1.0, "best_reference_p10_ms": 1.0,
             "best_reference_min_ms": 1.0, "conditions": "", "noisy": False,
             "batch_size": 1, "sequence_length": 64, "threads": 1, "device": "cpu", "processor": "",
+            "runtime": "torch",
         },
         "flops": 10**6,
         "parameters": 10**5,

@@ -151,19 +151,28 @@ def hypervolume_history(
     records: Iterable[TrialRecord], criteria: Criteria, scale: Scale
 ) -> list[float]:
     """Hypervolume after each finished trial, in the order in which they finished."""
-    front: dict[tuple[float, ...], tuple[float, ...]] = {}
-    """The point of each member, by its losses."""
-    history: list[float] = []
-    for record in in_finish_order(records):
-        volume = history[-1] if history else 0.0
-        if feasible([record], criteria):
-            point = losses(record, criteria)
-            if not any(_is_covered(point, member) for member in front):
-                front = {m: value for m, value in front.items() if not _is_covered(m, point)}
-                front[point] = _point(record, criteria)
-                volume = hypervolume(list(front.values()), scale)
-        history.append(volume)
-    return history
+    growth = Growth(criteria, scale)
+    return [growth.add(record) for record in in_finish_order(records)]
+
+
+class Growth:
+    """The hypervolume, trial by trial."""
+
+    def __init__(self, criteria: Criteria, scale: Scale) -> None:
+        self._criteria, self._scale = criteria, scale
+        self._front: dict[tuple[float, ...], tuple[float, ...]] = {}
+        """The point of each member, by its losses."""
+        self._volume = 0.0
+
+    def add(self, record: TrialRecord) -> float:
+        """The hypervolume after a further finished trial."""
+        if feasible([record], self._criteria):
+            point = losses(record, self._criteria)
+            if not any(_is_covered(point, member) for member in self._front):
+                kept = {m: value for m, value in self._front.items() if not _is_covered(m, point)}
+                self._front = {**kept, point: _point(record, self._criteria)}
+                self._volume = hypervolume(list(self._front.values()), self._scale)
+        return self._volume
 
 
 def _is_covered(one: Sequence[float], other: Sequence[float]) -> bool:

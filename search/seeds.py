@@ -16,7 +16,7 @@ from typing import Any
 from scipy.special import stdtrit
 
 from search.pareto import frontier
-from search.storage.trials import TrialRecord
+from search.storage.trials import BEGINNING, Changes, TrialRecord
 from spaces.cost.configuration import Configuration
 from spaces.cost.criteria import Criteria
 from spaces.cost.metric import Metric, text
@@ -85,6 +85,33 @@ def tested(
     known = Repeats(repeats)
     chosen = [record for record in records if record.number in members or known.of(record)]
     return [record for record in (*chosen, *repeats) if record.is_complete]
+
+
+class Tested:
+    """What ``tested`` returns, kept up with a study."""
+
+    def __init__(self) -> None:
+        self.mark = BEGINNING
+        self._begin()
+
+    def _begin(self) -> None:
+        self._complete: dict[int, TrialRecord] = {}
+        self._members: list[TrialRecord] = []
+        self._repeats: list[TrialRecord] = []
+
+    def update(self, changes: Changes, criteria: Criteria) -> list[TrialRecord]:
+        """Merge the changes since ``mark``; returns the trials as they are now."""
+        self.mark = changes.mark
+        if changes.is_whole:
+            self._begin()
+        new = [each for each in changes.finished if each.is_complete and each.repeats is None]
+        self._complete |= {each.number: each for each in new}
+        self._members = frontier([*self._members, *new], criteria)
+        self._repeats += [each for each in changes.finished if each.repeats is not None]
+        repeated = (each.repeats for each in (*self._repeats, *changes.running))
+        chosen = {each.number: each for each in self._members}
+        chosen |= {n: self._complete[n] for n in repeated if n is not None and n in self._complete}
+        return [*chosen.values(), *(each for each in self._repeats if each.is_complete)]
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,8 @@ class Bar(Logged):
 
     def __init__(self, display: Display) -> None:
         self._display = display
-        self._records: dict[int, TrialRecord[Any]] = {}
+        self._leader: TrialRecord[Any] | None = None
+        self._failed = 0
 
     def info(self, line: str) -> None:
         """Show a step of the run until the next one."""
@@ -86,7 +87,9 @@ class Bar(Logged):
         self._name, self._noun, self._total = study.name, noun, total
         self._criteria = study.criteria
         self._done = self._before = sum(record.is_finished for record in records)
-        self._records |= {record.number: record for record in records}
+        if records:
+            self._leader = best(records, self._criteria, {})
+            self._failed = sum(each.is_finished and not each.is_complete for each in records)
         self._started = time.monotonic()
         self._display.show(self._line())
         try:
@@ -100,19 +103,20 @@ class Bar(Logged):
             return
         self._done += 1
         if record.repeats is None:
-            self._records[record.number] = record
+            self._failed += not record.is_complete
+            known = [] if self._leader is None else [self._leader]
+            self._leader = best([*known, record], self._criteria, {})
         self._display.show(self._line())
 
     def _line(self) -> str:
         fraction = min(1.0, self._done / max(1, self._total))
         bar = ("█" * round(fraction * WIDTH)).ljust(WIDTH, "░")
         parts = [f"{self._name} {bar} {self._done}/{self._total} {self._noun}"]
-        complete = [record for record in self._records.values() if record.is_complete]
-        if (leader := best(complete, self._criteria, {})) is not None:
+        if self._leader is not None:
             metric = self._criteria.metric
-            parts.append(f"best {metric.name} {metric.text(leader.result['score'])}")
-        if failed := sum(r.is_finished for r in self._records.values()) - len(complete):
-            parts.append(f"{failed} failed")
+            parts.append(f"best {metric.name} {metric.text(self._leader.result['score'])}")
+        if self._failed:
+            parts.append(f"{self._failed} failed")
         finished_now = self._done - self._before
         if finished_now > 0 and self._done < self._total:
             passed = time.monotonic() - self._started

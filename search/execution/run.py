@@ -1,12 +1,11 @@
-"""A run of a search: prepare the data, run trials, repeat the frontier with further seeds, test it,
-draw the figures."""
+"""A run of a search: data, trials, further seeds of the frontier, its test, figures."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -33,7 +32,7 @@ from search.execution.worker_setup import WorkerSetup, code_for_workers
 from search.pareto import best, frontier
 from search.plots.figures import write_figures
 from search.samplers.frontier.earlier import warm_start_report
-from search.seeds import FEWEST_FOR_AN_INTERVAL, Repeats, tested
+from search.seeds import FEWEST_FOR_AN_INTERVAL, Repeats, Tested
 from search.storage.budget_facts import described_data
 from search.storage.lease import lease_of
 from search.storage.lease_holder import LeaseHolder, holding_lease, local_lease
@@ -204,6 +203,7 @@ class _Started:
     tracker: Tracker
     listener: Listener
     connect: Callable[[], Resources]
+    _tested: Tested = field(default_factory=Tested)
 
     def run_trials(self, limits: Limits) -> tuple[str, bool]:
         """Run the trials of the search; returns why they ended, and whether they were
@@ -295,7 +295,7 @@ class _Started:
         self.listener.changed(record)
         self.tracker.notify()
         if record.is_finished:
-            final = tested(*self.study.records_and_repeats(), self.study.search.criteria)
+            final = self._tested.update(self.study.changes(self._tested.mark), self.study.criteria)
             needed = [each.result[kind] for each in final for kind in ("model", "checkpoint")]
             self.store.pins.write(needed, self.study.study_id)
 

@@ -9,7 +9,7 @@ import math
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import optuna
 from optuna.distributions import BaseDistribution
@@ -29,10 +29,15 @@ from search.storage.transactions.parameters import ParameterChange, change_param
 from search.storage.transactions.results import finish
 from search.storage.trials import (
     ATTEMPT,
+    BEGINNING,
     CONFIGURATION,
     FAILURE,
     RESULT,
+    Changes,
+    Mark,
     Reader,
+    Recordable,
+    Searched,
     TrialRecord,
     read_records,
 )
@@ -40,29 +45,6 @@ from spaces.cost.criteria import Criteria
 
 CURVE = "curve"
 STUDY_ID = "tlc:study_id"
-
-
-class Recordable(Protocol):
-    """What a study records of the point that a trial evaluates."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values that JSON can write."""
-
-
-class Searched(Protocol):
-    """What a study asks of a search that is run."""
-
-    @property
-    def name(self) -> str:
-        """Its name."""
-
-    @property
-    def criteria(self) -> Criteria:
-        """The criteria by which its trials are compared."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values that JSON can write."""
-
 
 C = TypeVar("C", bound=Recordable)
 
@@ -83,6 +65,7 @@ class BaseStudy(ABC, Generic[C]):
     def __init__(self, study: optuna.Study, storage: Database) -> None:
         self.optuna = study
         self._storage = storage
+        self._trial_ids: dict[int, int] = {}
         self._reader = Reader(storage.engine, study._study_id, self.read_configuration)
 
     @classmethod
@@ -160,6 +143,7 @@ class BaseStudy(ABC, Generic[C]):
         trial = self.optuna.ask(self.distributions())
         configuration = self.configuration_from(trial.params)
         trial.set_user_attr(CONFIGURATION, configuration.to_dict())
+        self._trial_ids[trial.number] = trial._trial_id
         return self.record(trial.number)
 
     @property
@@ -274,6 +258,11 @@ class BaseStudy(ABC, Generic[C]):
             [record for record in every if record.repeats is not None],
         )
 
+    def changes(self, since: Mark = BEGINNING) -> Changes[C]:
+        """The trials that finished since an earlier call, and those that run; with repeats."""
+        with translated_errors(self._storage):
+            return self._reader.changes(since)
+
     @property
     def attributes(self) -> dict[str, Any]:
         """User attributes of the study, read now."""
@@ -297,9 +286,12 @@ class BaseStudy(ABC, Generic[C]):
         Raises:
             NoSuchStudy: There is no trial of this number.
         """
-        found = read_records(
-            self._storage.engine, self.optuna._study_id, self.read_configuration, number=number
-        )
+        engine, study_id = self._storage.engine, self.optuna._study_id
+        try:
+            trial = self._trial_id(number)
+            found = read_records(engine, study_id, self.read_configuration, trial=trial)
+        except KeyError:
+            found = []
         if not found:
             raise NoSuchStudy(f"search {self.name!r} has no trial {number}")
         return found[0]
@@ -344,4 +336,8 @@ class BaseStudy(ABC, Generic[C]):
             )
 
     def _trial_id(self, number: int) -> int:
-        return self._storage.get_trial_id_from_study_id_trial_number(self.optuna._study_id, number)
+        if number not in self._trial_ids:
+            self._trial_ids[number] = self._storage.get_trial_id_from_study_id_trial_number(
+                self.optuna._study_id, number
+            )
+        return self._trial_ids[number]

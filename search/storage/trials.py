@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import partial
 from threading import Lock
-from typing import Any, Generic
+from typing import Any, Generic, Protocol
 
 import optuna
 from optuna.storages._rdb import models
@@ -22,6 +22,7 @@ from typing_extensions import TypeVar
 
 from search.storage.database_retry import retryable
 from spaces.cost.configuration import Configuration
+from spaces.cost.criteria import Criteria
 
 CONFIGURATION = "configuration"
 RESULT = "result"
@@ -59,6 +60,28 @@ class Occupied:
 
     gpus: float = 0.0
     gpu_seconds: float = 0.0
+
+
+class Recordable(Protocol):
+    """What a study records of the point that a trial evaluates."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values that JSON can write."""
+
+
+class Searched(Protocol):
+    """What a study asks of a search that is run."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    @property
+    def criteria(self) -> Criteria:
+        """The criteria by which its trials are compared."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values that JSON can write."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +140,40 @@ def gpu_hours(records: Iterable[TrialRecord[Any]]) -> float:
     return sum(record.occupied.gpu_seconds for record in records) / 3600.0
 
 
+@dataclass(frozen=True)
+class Mark:
+    """Up to where the finished trials of a study were read.
+
+    Args:
+        restated: Number of the reading of all trials, which begins again when latencies are
+            restated.
+        ended: Number of finished trials.
+    """
+
+    restated: int
+    ended: int
+
+
+BEGINNING = Mark(0, 0)
+
+
+@dataclass(frozen=True)
+class Changes(Generic[C]):
+    """What changed in a study since a ``Mark``.
+
+    Args:
+        finished: Trials that finished, in that order; with repeats.
+        running: All that run now, by number; with repeats.
+        is_whole: Whether ``finished`` has all that ever did, because some were restated.
+        mark: For the next call.
+    """
+
+    finished: list[TrialRecord[C]]
+    running: list[TrialRecord[C]]
+    is_whole: bool
+    mark: Mark
+
+
 class Reader(Generic[C]):
     """Reads the trials of a study, and each finished one again only when latencies are restated.
 
@@ -128,7 +185,9 @@ class Reader(Generic[C]):
         self._read = partial(read_records, engine, study_id, parse)
         self._read_times = partial(_reference_times, engine, study_id)
         self._times: str | None = None
+        self._restated = 0
         self._finished: dict[int, TrialRecord[C]] = {}
+        self._ended: list[TrialRecord[C]] = []
         self._open: set[int] = set()
         self._next = 0
         self._lock = Lock()
@@ -136,26 +195,46 @@ class Reader(Generic[C]):
     def records(self) -> list[TrialRecord[C]]:
         """All trials that have a configuration, by number."""
         with self._lock:
-            times = self._read_times()
-            while True:
-                if times != self._times:
-                    self._times = times
-                    self._finished, self._open, self._next = {}, set(), 0
-                records = self._records()
-                times = self._read_times()
-                if times == self._times:
-                    return records
+            running = self._read_changes()
+            records = self._finished | {record.number: record for record in running}
+            return [records[number] for number in sorted(records)]
 
-    def _records(self) -> list[TrialRecord[C]]:
+    def changes(self, since: Mark = BEGINNING) -> Changes[C]:
+        """The trials that finished since an earlier call, and those that run.
+
+        Args:
+            since: ``mark`` of that call.
+        """
+        with self._lock:
+            running = self._read_changes()
+            is_whole = since.restated != self._restated
+            ended = self._ended[0 if is_whole else since.ended :]
+            return Changes(ended, running, is_whole, Mark(self._restated, len(self._ended)))
+
+    def _read_changes(self) -> list[TrialRecord[C]]:
+        """Read what finished since the last call; returns the trials that run."""
+        times = self._read_times()
+        while True:
+            if times != self._times:
+                self._times = times
+                self._restated += 1
+                self._finished, self._ended, self._open, self._next = {}, [], set(), 0
+            running = self._read_new()
+            times = self._read_times()
+            if times == self._times:
+                return running
+
+    def _read_new(self) -> list[TrialRecord[C]]:
         read = self._read(first=self._next, also=sorted(self._open))
         following = max((record.number for record in read), default=-1) + 1
         # A trial without a configuration is not read, and may get one.
         self._open |= set(range(self._next, following))
         self._next = max(self._next, following)
-        self._finished |= {record.number: record for record in read if record.is_finished}
-        self._open -= self._finished.keys()
-        records = self._finished | {record.number: record for record in read}
-        return [records[number] for number in sorted(records)]
+        ended = [record for record in read if record.is_finished]
+        self._ended += sorted(ended, key=lambda record: (record.order, record.number))
+        self._finished |= {record.number: record for record in ended}
+        self._open -= {record.number for record in ended}
+        return [record for record in read if not record.is_finished]
 
 
 @retryable
@@ -174,7 +253,7 @@ def read_records(
     study_id: int,
     parse: Callable[[dict[str, Any]], C],
     *,
-    number: int | None = None,
+    trial: int | None = None,
     first: int = 0,
     also: Sequence[int] = (),
 ) -> list[TrialRecord[C]]:
@@ -182,7 +261,7 @@ def read_records(
 
     Args:
         parse: Makes a configuration of its recorded values.
-        number: The only trial to read.
+        trial: Optuna's id of the only trial to read.
         first: The first trial to read.
         also: Earlier trials to read.
     """
@@ -196,13 +275,15 @@ def read_records(
             _ATTRIBUTES.c.value_json,
         )
         .join_from(_TRIALS, _ATTRIBUTES, _TRIALS.c.trial_id == _ATTRIBUTES.c.trial_id)
-        .where(_TRIALS.c.study_id == study_id)
         .where(_ATTRIBUTES.c.key.in_(_READ))
-        .where(or_(_TRIALS.c.number >= first, _TRIALS.c.number.in_(also)))
         .order_by(_TRIALS.c.number)
     )
-    if number is not None:
-        query = query.where(_TRIALS.c.number == number)
+    if trial is not None:
+        # Through the primary key: numbers have no index.
+        query = query.where(_TRIALS.c.trial_id == trial)
+    else:
+        query = query.where(_TRIALS.c.study_id == study_id)
+        query = query.where(or_(_TRIALS.c.number >= first, _TRIALS.c.number.in_(also)))
     with engine.connect() as connection:
         return list(_records(connection.execute(query), parse))
 

@@ -15,7 +15,7 @@ from search.storage.function_study import FunctionStudy
 from search.storage.trials import TrialRecord
 from search.tracking.client import as_tags, log_in_batches
 from search.tracking.remote_state import PARENT, DeletedInMlflow, RemoteState, RunState
-from search.tracking.run_sync import DESCRIPTION, FIGURE_SECONDS, RunSync, log_search
+from search.tracking.run_sync import DESCRIPTION, FIGURE_SECONDS, RunSync, SoFar, log_search
 from search.tracking.trial_run import milliseconds, state_tags
 from spaces.cost.criteria import Criteria
 from spaces.file.storage import Locations
@@ -55,11 +55,15 @@ class FunctionSync(RunSync):
         self._parent(remote, records)
         members = {each.number for each in leaders(records, criteria)}
         sent, rejection = self._send_trials(remote, records, members)
-        self._send_steps(remote, _metrics_over_trials(records, criteria))
+        steps = _metrics_over_trials(records, criteria)
+        metrics = [metric for step in steps[remote.steps_sent :] for metric in step]
+        self._send_steps(remote, metrics, len(steps))
         if with_figures or (sent and time.monotonic() - self._figures_sent > FIGURE_SECONDS):
             self._send_figures(remote)
             self._figures_sent = time.monotonic()
-        self._send_status(remote, records, self._study.search.trials, is_running)
+        finished = [record for record in records if record.is_finished]
+        so_far = SoFar().then(finished, len(records) - len(finished))
+        self._send_status(remote, so_far, self._study.search.trials, is_running)
         if rejection is not None:
             raise rejection
         return sent

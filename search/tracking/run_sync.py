@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence, Set
+from collections.abc import Callable, Iterable, Set
+from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -33,6 +35,27 @@ HIDDEN = ("storage", "address")
 
 class LeaseLost(Exception):
     """Another process runs the search now, and sends it to MLflow."""
+
+
+@dataclass(frozen=True)
+class SoFar:
+    """How far a search is.
+
+    Args:
+        finished: Number of finished trials.
+        running: Number of those that run.
+        last_end: When the last one finished.
+    """
+
+    finished: int = 0
+    running: int = 0
+    last_end: datetime | None = None
+
+    def then(self, records: Iterable[TrialRecord[Any]], running: int) -> SoFar:
+        """How far it is after further finished trials."""
+        ends = [record.finished for record in records]
+        known = [end for end in (self.last_end, *ends) if end is not None]
+        return SoFar(self.finished + len(ends), running, max(known, default=None))
 
 
 class RunSync(ABC):
@@ -104,22 +127,21 @@ class RunSync(ABC):
     def _send_trial(self, remote: RemoteState, record: Any, state: RunState) -> None:
         """Send one trial, or what has changed of it."""
 
-    def _send_steps(self, remote: RemoteState, steps: Sequence[Sequence[Metric]]) -> None:
-        """Send the metrics of the search after each finished trial that MLflow lacks."""
+    def _send_steps(self, remote: RemoteState, metrics: list[Metric], count: int) -> None:
+        """Send the metrics of the search after each finished trial that MLflow lacks.
+
+        Args:
+            count: Number of finished trials.
+        """
         self._check_lease()
-        metrics = [metric for step in steps[remote.steps_sent :] for metric in step]
         if metrics:
             # A call writes its tags after its metrics: the count is never ahead of them.
-            tags = {STEPS_SENT: str(len(steps))}
+            tags = {STEPS_SENT: str(count)}
             log_in_batches(remote.client, remote.runs[PARENT], metrics, {}, tags)
-            remote.steps_sent = len(steps)
+            remote.steps_sent = count
 
     def _send_status(
-        self,
-        remote: RemoteState,
-        records: Sequence[TrialRecord[Any]],
-        trials: int,
-        is_running: bool | None,
+        self, remote: RemoteState, so_far: SoFar, trials: int, is_running: bool | None
     ) -> None:
         """Set the status of the run of the search.
 
@@ -128,16 +150,16 @@ class RunSync(ABC):
             is_running: Whether it is running, if that is known.
         """
         self._check_lease()
-        is_done = sum(record.is_finished for record in records) >= trials
+        is_done = so_far.finished >= trials
         if is_running:
             status = "RUNNING"
-        elif is_done or (is_running is False and all(r.is_finished for r in records)):
+        elif is_done or (is_running is False and not so_far.running):
             status = "FINISHED"
         elif is_running is False:
             status = "KILLED"
         else:
             return
-        _set_status(remote, status, records)
+        _set_status(remote, status, so_far.last_end)
 
     def _run(
         self, remote: RemoteState, key: str, name: str, start_ms: int | None, parent: str = ""
@@ -162,7 +184,7 @@ def log_search(remote: RemoteState, run: str, document: dict[str, Any]) -> None:
     remote.client.log_text(run, text, "search.yaml")
 
 
-def _set_status(remote: RemoteState, status: str, records: Iterable[TrialRecord[Any]]) -> None:
+def _set_status(remote: RemoteState, status: str, last_end: datetime | None) -> None:
     if status == remote.status:
         return
     parent = remote.runs[PARENT]
@@ -170,6 +192,5 @@ def _set_status(remote: RemoteState, status: str, records: Iterable[TrialRecord[
         remote.client.update_run(parent, status=status)
     else:
         # The end of its last trial, also if this is sent an hour later.
-        last_end = max((r.finished for r in records if r.finished), default=None)
         remote.client.set_terminated(parent, status, milliseconds(last_end))
     remote.status = status

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from search.hypervolume import Scale, hypervolume_history
-from search.pareto import feasible, in_finish_order
+from search.hypervolume import Growth, Scale
+from search.pareto import feasible
 from search.storage.study import Study
 from search.storage.trials import TrialRecord
 from search.storage.widening import widenings
@@ -54,44 +53,48 @@ def search_tags(study: Study) -> dict[str, str]:
     return tags | ({"tlc.space_widened": "; ".join(changes)} if changes else {})
 
 
-def search_metrics(
-    records: Iterable[TrialRecord], criteria: Criteria, scale: Scale
-) -> list[list[Metric]]:
+class SearchMetrics:
     """The metrics of a search after each finished trial, in the order in which they finished.
 
     They are the hypervolume and the best score at each cost level. Each is logged twice, because a
     chart of MLflow cannot change its horizontal axis: by the number of finished trials, and, under
     ``by_compute_seconds/``, by the compute that they took together.
     """
-    from mlflow.entities import Metric
 
-    finished = in_finish_order(records)
-    feasible_numbers = {record.number for record in feasible(finished, criteria)}
-    volumes = hypervolume_history(finished, criteria, scale)
-    metric, unit = criteria.metric, criteria.cost.unit.lower()
-    # Such as accuracy_at_0.5_mb.
-    levels = {f"{metric.name}_at_{level:g}_{unit}": level for level in scale.levels()}
-    better = max if metric.is_maximised else min
-    values: dict[str, float] = {}
-    seconds = 0.0
-    steps = []
-    for step, (record, volume) in enumerate(zip(finished, volumes, strict=True), start=1):
-        timestamp = milliseconds(record.finished) or 0
-        seconds += _compute_seconds(record)
-        values["hypervolume"] = volume
-        if record.number in feasible_numbers:
+    def __init__(self, criteria: Criteria, scale: Scale) -> None:
+        self._criteria = criteria
+        self._growth = Growth(criteria, scale)
+        metric, unit = criteria.metric, criteria.cost.unit.lower()
+        # Such as accuracy_at_0.5_mb.
+        self._levels = {f"{metric.name}_at_{level:g}_{unit}": level for level in scale.levels()}
+        self._values: dict[str, float] = {}
+        self._seconds = 0.0
+        self.count = 0
+        """Finished trials so far."""
+
+    def add(self, record: TrialRecord) -> None:
+        """Count a further finished trial."""
+        criteria = self._criteria
+        better = max if criteria.metric.is_maximised else min
+        self.count += 1
+        self._seconds += _compute_seconds(record)
+        self._values["hypervolume"] = self._growth.add(record)
+        if feasible([record], criteria):
             score, cost = record.result["score"], record.result[criteria.cost.name]
-            for name, level in levels.items():
+            for name, level in self._levels.items():
                 if cost <= level:
-                    values[name] = better(values.get(name, score), score)
-        steps.append(
-            [
-                Metric(prefix + name, value, timestamp, x)
-                for prefix, x in (("", step), (BY_COMPUTE, int(seconds)))
-                for name, value in values.items()
-            ]
-        )
-    return steps
+                    self._values[name] = better(self._values.get(name, score), score)
+
+    def after(self, record: TrialRecord) -> list[Metric]:
+        """The metrics after the trial that was counted last."""
+        from mlflow.entities import Metric
+
+        timestamp = milliseconds(record.finished) or 0
+        return [
+            Metric(prefix + name, value, timestamp, x)
+            for prefix, x in (("", self.count), (BY_COMPUTE, int(self._seconds)))
+            for name, value in self._values.items()
+        ]
 
 
 def reference_metrics(study: Study) -> list[Metric]:

@@ -17,7 +17,7 @@ from search.pareto import frontier
 from search.results.comparison import compared_frontier, frontier_members
 from search.seeds import Repeats
 from search.storage.study import Study
-from search.storage.trials import TrialRecord
+from search.storage.trials import BEGINNING, TrialRecord
 from search.tracking.client import as_tags, log_in_batches
 from search.tracking.descriptions import experiment_description, search_description
 from search.tracking.remote_state import (
@@ -27,12 +27,12 @@ from search.tracking.remote_state import (
     RemoteState,
     RunState,
 )
-from search.tracking.run_sync import DESCRIPTION, FIGURE_SECONDS, RunSync, log_search
+from search.tracking.run_sync import DESCRIPTION, FIGURE_SECONDS, RunSync, SoFar, log_search
 from search.tracking.saved_views import saved_views
 from search.tracking.search_run import (
+    SearchMetrics,
     reference_metrics,
     search_dataset,
-    search_metrics,
     search_params,
     search_tags,
 )
@@ -48,6 +48,9 @@ from search.tracking.trial_run import (
 )
 from spaces.file.storage import Locations
 
+FIGURE_PAUSE = 20.0
+"""Least pause between two drawings of the figures, as a multiple of the time that one takes."""
+
 
 class MlflowSync(RunSync):
     """Sends the difference between a study and MLflow.
@@ -59,10 +62,21 @@ class MlflowSync(RunSync):
     def __init__(
         self, study: Study, where: Locations, has_lost_lease: Callable[[], bool] = lambda: False
     ) -> None:
-        super().__init__(study.search.name, study.study_id, where, has_lost_lease)
         self._study = study
         self._scale = Scale.of(study.space)
-        self._figures_sent = 0.0
+        self._figures_due = 0.0
+        super().__init__(study.search.name, study.study_id, where, has_lost_lease)
+
+    def reset(self) -> None:
+        """Read MLflow and the study again before the next sending, as after an error."""
+        super().reset()
+        self._mark = BEGINNING
+        self._begin()
+
+    def _begin(self) -> None:
+        self._members: dict[int, TrialRecord] = {}
+        self._metrics = SearchMetrics(self._study.criteria, self._scale)
+        self._so_far = SoFar()
 
     def send(self, *, with_figures: bool, is_running: bool | None = None) -> int:
         """Send everything that MLflow lacks.
@@ -82,29 +96,55 @@ class MlflowSync(RunSync):
         """
         self._check_lease()
         remote = self._remote_state()
-        records, repeats = self._study.records_and_repeats()
-        parent = self._parent(remote, records)
-        members = {record.number for record in frontier(records, self._study.search.criteria)}
-        sent, rejection = self._send_trials(remote, (*records, *repeats), members)
+        parent = self._parent(remote)
+        changes = self._study.changes(self._mark)
+        self._mark = changes.mark
+        if changes.is_whole:
+            self._begin()
+        finished = [record for record in changes.finished if record.repeats is None]
+        running = sum(record.repeats is None for record in changes.running)
+        self._so_far = self._so_far.then(finished, running)
+        changed = {record.number: record for record in (*changes.finished, *changes.running)}
+        changed |= self._merged_members(finished)
+        ordered = sorted(changed.values(), key=lambda each: (each.repeats is not None, each.number))
+        sent, rejection = self._send_trials(remote, ordered, self._members.keys())
         self._send_references(remote, parent)
-        steps = search_metrics(records, self._study.search.criteria, self._scale)
-        self._send_steps(remote, steps)
-        if with_figures or (sent and time.monotonic() - self._figures_sent > FIGURE_SECONDS):
-            self._send_figures(remote, parent, records, Repeats(repeats))
-            self._figures_sent = time.monotonic()
-        self._send_status(remote, records, self._study.search.trials, is_running)
+        metrics = []
+        for record in finished:
+            self._metrics.add(record)
+            if self._metrics.count > remote.steps_sent:
+                metrics += self._metrics.after(record)
+        self._send_steps(remote, metrics, self._metrics.count)
+        if with_figures or (sent and time.monotonic() > self._figures_due):
+            started = time.monotonic()
+            self._send_figures(remote, parent)
+            ended = time.monotonic()
+            # Those of many trials take long to draw.
+            self._figures_due = ended + max(FIGURE_SECONDS, FIGURE_PAUSE * (ended - started))
+        self._send_status(remote, self._so_far, self._study.search.trials, is_running)
         if rejection is not None:
             raise rejection
         return sent
 
-    def _parent(self, remote: RemoteState, records: list[TrialRecord]) -> str:
+    def _merged_members(self, finished: list[TrialRecord]) -> dict[int, TrialRecord]:
+        """Merge finished trials into the frontier; returns those that it gained or lost."""
+        before = self._members
+        members = frontier([*before.values(), *finished], self._study.criteria)
+        self._members = {record.number: record for record in members}
+        return {
+            number: (before | self._members)[number]
+            for number in before.keys() ^ self._members.keys()
+        }
+
+    def _parent(self, remote: RemoteState) -> str:
         """The run of the search, created and filled if MLflow has none."""
         search = self._study.search
         if PARENT in remote.deleted:
             raise DeletedInMlflow(f"the run of search {search.name!r} was deleted in MLflow")
         if PARENT in remote.run_states:
             return remote.runs[PARENT]
-        start_ms = milliseconds(min((r.started for r in records if r.started), default=None))
+        starts = [record.started for record in self._study.records() if record.started]
+        start_ms = milliseconds(min(starts, default=None))
         run = self._run(remote, PARENT, f"search {search.name}: frontier and figures", start_ms)
         params, tags = search_params(self._study), search_tags(self._study)
         log_in_batches(remote.client, run, [], params, tags)
@@ -158,13 +198,13 @@ class MlflowSync(RunSync):
         log_in_batches(remote.client, parent, reference_metrics(self._study), {}, tags)
         remote.has_references = True
 
-    def _send_figures(
-        self, remote: RemoteState, parent: str, records: list[TrialRecord], repeats: Repeats
-    ) -> None:
+    def _send_figures(self, remote: RemoteState, parent: str) -> None:
         # Loads the libraries that draw.
         from search.plots.figures import write_figures
 
         links, criteria = remote.links, self._study.search.criteria
+        records, repeated = self._study.records_and_repeats()
+        repeats = Repeats(repeated)
         tests, members = self._study.tests(), frontier(records, criteria)
         rows = frontier_members(members, repeats, tests, criteria.metric)
         references = self._study.references()

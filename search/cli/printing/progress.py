@@ -6,8 +6,9 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 from rich.console import Console
 from rich.live import Live
@@ -16,10 +17,11 @@ from rich.text import Text
 from search.execution.listener import Limits, Listener
 from search.formatting import cost_summary
 from search.hypervolume import Scale, hypervolume_of
-from search.pareto import best
+from search.pareto import best, frontier
 from search.storage.study import Study
 from search.storage.trials import TrialRecord
 from search.terminal_safe import printable
+from spaces.cost.criteria import Criteria
 from spaces.cost.units import duration
 
 
@@ -40,6 +42,51 @@ def interruptible() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+@dataclass
+class Reached:
+    """What a search has reached, kept up with each trial that ends.
+
+    Args:
+        members: The frontier.
+        leader: The best trial; None before there is one.
+        scores: Of the complete trials, by number.
+        failed: Number of failed trials.
+        steps: Of training, of all complete trials.
+        reused_steps: Of these, those that were shared.
+    """
+
+    members: list[TrialRecord] = field(default_factory=list)
+    leader: TrialRecord | None = None
+    scores: dict[int, float] = field(default_factory=dict)
+    failed: int = 0
+    steps: int = 0
+    reused_steps: int = 0
+
+    @classmethod
+    def of(cls, records: Iterable[TrialRecord], criteria: Criteria) -> Reached:
+        """What some trials have reached."""
+        finished = [record for record in records if record.is_finished]
+        reached = cls(frontier(finished, criteria), best(finished, criteria, {}))
+        for record in finished:
+            reached._count(record)
+        return reached
+
+    def add(self, record: TrialRecord, criteria: Criteria) -> None:
+        """Merge a trial that ended."""
+        self.members = frontier([*self.members, record], criteria)
+        known = [] if self.leader is None else [self.leader]
+        self.leader = best([*known, record], criteria, {})
+        self._count(record)
+
+    def _count(self, record: TrialRecord) -> None:
+        if not record.is_complete:
+            self.failed += 1
+            return
+        self.scores[record.number] = record.result["score"]
+        self.steps += record.result["steps"]["total"]
+        self.reused_steps += record.result["steps"]["reused"]
+
+
 class Progress(Listener):
     """Prints a run: live in a terminal, plain lines elsewhere.
 
@@ -51,7 +98,6 @@ class Progress(Listener):
     def __init__(self, console: Console, said: Collection[str] = ()) -> None:
         self._console = console
         self._said = said
-        self._finished: dict[int, TrialRecord] = {}
         self._running: dict[int, TrialRecord] = {}
 
     def info(self, line: str) -> None:
@@ -83,7 +129,7 @@ class Progress(Listener):
     ) -> Iterator[None]:
         self._criteria = study.search.criteria
         self._scale = Scale.of(study.space)
-        self._finished = {r.number: r for r in study.records() if r.is_finished}
+        self._reached = Reached.of(study.records(), self._criteria)
         self._total, self._done, self._before, self._hours = total, done, done, hours
         self._started = time.monotonic()
         if not self._console.is_terminal:
@@ -106,7 +152,7 @@ class Progress(Listener):
         self._running.pop(record.number, None)
         self._done += 1
         if record.repeats is None:
-            self._finished[record.number] = record
+            self._reached.add(record, self._criteria)
         self._console.print(self._line(record), soft_wrap=True)
 
     def _line(self, record: TrialRecord) -> Text:
@@ -120,14 +166,14 @@ class Progress(Listener):
         reused = result["steps"]["reused"] / max(1, result["steps"]["total"])
         line.append(f"reused {reused:4.0%}  ", "dim")
         if record.repeats is not None:
-            selected = self._finished[record.repeats].result["score"]
+            selected = self._reached.scores[record.repeats]
             return line.append(f"#{record.repeats} had {metric.text(selected)}", "dim")
         return line.append(self._summary(), "dim")
 
     def _summary(self) -> str:
-        records = self._finished.values()
-        parts = [f"hypervolume {hypervolume_of(records, self._criteria, self._scale):.3f}"]
-        if (leader := best(records, self._criteria, {})) is not None:
+        members, leader = self._reached.members, self._reached.leader
+        parts = [f"hypervolume {hypervolume_of(members, self._criteria, self._scale):.3f}"]
+        if leader is not None:
             score = self._criteria.metric.text(leader.result["score"])
             parts.append(f"best {score} (#{leader.number})")
         if (left := self._seconds_left()) is not None:
@@ -135,10 +181,8 @@ class Progress(Listener):
         return "  ".join(parts)
 
     def _status(self) -> Text:
-        complete = [record for record in self._finished.values() if record.is_complete]
-        failed = len(self._finished) - len(complete)
-        total = sum(record.result["steps"]["total"] for record in complete)
-        reused = sum(record.result["steps"]["reused"] for record in complete)
+        total, reused = self._reached.steps, self._reached.reused_steps
+        failed = self._reached.failed
         running = ", ".join(map(_name, self._running.values()))
         text = Text(
             f"{self._done}/{self._total} done, {len(self._running)} running, {failed} failed  "
