@@ -34,6 +34,8 @@ FALL = 0.25
 """Of the effect with each further bit: that of the squared error of rounding."""
 MAX_PREDICTIONS = 1024
 """Predictions that are compared, of all batches; a language model makes one for each token."""
+MAX_FLOPS = 5e13
+"""Of all these predictions: some minutes on a core. Larger models than BERT's base make fewer."""
 
 Floats = npt.NDArray[np.float64]
 Round = Callable[..., QuantisedWeight]
@@ -118,7 +120,10 @@ def _effects(
 ) -> dict[str, Floats]:
     """Divergence of the predictions with one matrix rounded, at each of ``BITS``."""
     working = copy.deepcopy(model).eval()
-    compared = [_fewer(working, batch, MAX_PREDICTIONS // len(batches)) for batch in batches]
+    passes = len(nearest) * len(MEASURED)
+    flops = 2 * passes * sum(parameter.numel() for parameter in working.parameters())
+    most = min(MAX_PREDICTIONS, int(MAX_FLOPS / flops)) // len(batches)
+    compared = [_fewer(working, batch, max(1, most)) for batch in batches]
     expected = _predictions(working, compared)
     further = [FALL ** (bits - MEASURED[-1]) for bits in BITS if bits > MEASURED[-1]]
     effects = {}
