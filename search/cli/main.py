@@ -9,7 +9,7 @@ import click
 
 from search.cli import export, manage, measure, query, replay, run, serve, submit
 from search.cli.data import commands
-from search.cli.options import INTERRUPTED
+from search.cli.options import INTERRUPTED, refusing_server
 from search.process_state import reach_loopback_directly
 from search.terminal_safe import printable, write_what_can_be_encoded
 from spaces.errors import UserError
@@ -57,4 +57,4 @@ def cli() -> None:
 for module in (commands, export, manage, measure, query, replay, run, serve, submit):
     for command in vars(module).values():
         if isinstance(command, click.Command):
-            cli.add_command(command)
+            cli.add_command(refusing_server(command))

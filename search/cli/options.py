@@ -60,6 +60,27 @@ server = click.option(
     metavar="URL",
     help="Use the service (tlc serve) at this URL; TLC_TOKEN holds its token.",
 )
+
+
+def refusing_server(command: click.Command) -> click.Command:
+    """Refuse ``--server`` where a command on studies has none, and say why."""
+    names = {parameter.name for parameter in command.params}
+    if "url" in names and "server" not in names:
+        option = click.Option(
+            ["--server"], expose_value=False, hidden=True, callback=_refuse_server
+        )
+        command.params.append(option)
+    return command
+
+
+def _refuse_server(context: click.Context, _: click.Parameter, given: str | None) -> None:
+    if given is not None:
+        raise click.UsageError(
+            f"--server: tlc {context.info_name} reads the study and the store itself; run it on a "
+            "machine that reaches them, with --study"
+        )
+
+
 overrides = click.option(
     "--set",
     "overrides",

@@ -68,6 +68,7 @@ def test_a_different_search_with_the_same_name_is_refused(finished: Tlc) -> None
         (["measure", "nothing"], "no search named 'nothing'; searches: tiny"),
         (["measure", "tiny", "--runtime", "tensorrt"], "'torch', 'onnxruntime'"),
         (["best", "tiny", "--max-size", "1"], "--max-size-mb"),
+        (["compare", "tiny", "--server", "http://x"], "tlc compare reads the study and the store"),
         (["run", "missing.yaml"], "ready-made searches are: causal_lm, classification,"),
         (["run", "search.yaml", "--set", "x"], "must look like"),
     ],
