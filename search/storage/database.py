@@ -6,8 +6,9 @@ import json
 import logging
 import sqlite3
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
@@ -19,12 +20,14 @@ from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.storages import RDBStorage
 from optuna.storages._rdb import models
 from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import URL, Table, inspect, make_url, select
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.orm import Session
 
 from objectives.store.locks import exclusive_lock
 from search.process_state import set_level
-from search.storage.database_retry import is_transient, reason, retryable
+from search.storage.database_retry import is_retry, is_transient, reason, retryable
 from search.storage.errors import DamagedStudy, StudyError, StudyUnavailable
 from spaces.cost.criteria import Criteria
 from spaces.errors import UserError, require_version
@@ -49,6 +52,8 @@ _NAMES = select(_STUDIES.c.study_name).join_from(
 )
 
 _connecting = Lock()
+_created: ContextVar[list[int]] = ContextVar("_created")
+"""Ids that the attempts at creating a trial gave it."""
 
 
 class Database(RDBStorage):
@@ -71,6 +76,38 @@ class Database(RDBStorage):
         # Optuna's own check says what to do for Optuna, and reads all its migrations for it.
         super().__init__(url, engine_kwargs=options, skip_compatibility_check=True)
         self._check_schema()
+
+    def _create_new_trial(
+        self, study_id: int, template_trial: FrozenTrial | None = None
+    ) -> FrozenTrial:
+        """Create a trial, once, also where the reply to a COMMIT is lost."""
+        token = _created.set([])
+        try:
+            return _create_new_trial(self, study_id, template_trial)
+        finally:
+            _created.reset(token)
+
+    def _get_prepared_new_trial(
+        self, study_id: int, template_trial: FrozenTrial | None, session: Session
+    ) -> models.TrialModel:
+        # A server gives no id again, also where a transaction fails. Without one, no reply is lost.
+        is_server = self.engine.dialect.name != "sqlite"
+        for earlier in _created.get() if is_server else ():
+            if (found := session.get(models.TrialModel, earlier)) is not None:
+                return found
+        trial = super()._get_prepared_new_trial(study_id, template_trial, session)
+        _created.get().append(int(trial.trial_id))
+        return trial
+
+    @retryable
+    def set_trial_state_values(
+        self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
+    ) -> bool:
+        """Set the state of a trial; returns whether it was set, by this attempt or an earlier
+        one."""
+        if super().set_trial_state_values(trial_id, state, values):
+            return True
+        return is_retry() and bool(super().get_trial(trial_id).state == state)
 
     def _check_schema(self) -> None:
         if (found := self.get_current_version()) != SCHEMA:
@@ -96,8 +133,9 @@ class Database(RDBStorage):
             )
 
 
+_create_new_trial = retryable(RDBStorage._create_new_trial)
+
 for _name in (
-    "_create_new_trial",
     "_get_trials",
     "_set_trial_param",
     "get_study_system_attrs",
@@ -107,7 +145,6 @@ for _name in (
     "get_trial_system_attrs",
     "set_study_system_attr",
     "set_study_user_attr",
-    "set_trial_state_values",
     "set_trial_system_attr",
     "set_trial_user_attr",
 ):

@@ -22,6 +22,14 @@ log = logging.getLogger(__name__)
 # Per thread, not per process: heartbeats and queries fail at once.
 _is_retrying: ContextVar[bool] = ContextVar("_is_retrying", default=False)
 
+_attempt: ContextVar[int] = ContextVar("_attempt", default=1)
+
+
+def is_retry() -> bool:
+    """Whether this is a further attempt at a call, whose first may have been committed: the reply
+    to COMMIT can be lost."""
+    return _attempt.get() > 1
+
 
 @contextmanager
 def retrying() -> Iterator[None]:
@@ -39,7 +47,7 @@ def retrying() -> Iterator[None]:
 def retryable(call: Callable[P, T]) -> Callable[P, T]:
     """Retry a call on transient errors, inside ``retrying``.
 
-    The call must be one transaction, so that a failed attempt has changed nothing.
+    The call must be one transaction, and find out where ``is_retry`` whether it was committed.
     """
 
     @wraps(call)
@@ -49,9 +57,13 @@ def retryable(call: Callable[P, T]) -> Callable[P, T]:
         attempts = Retrying(
             retry=retry_if_exception(is_transient),
             wait=wait_exponential(multiplier=0.2, max=5.0),
+            before=_count_attempt,
             before_sleep=_reminder(),
         )
-        result = attempts(call, *args, **kwargs)
+        try:
+            result = attempts(call, *args, **kwargs)
+        finally:
+            _attempt.set(1)
         if attempts.statistics["attempt_number"] > 1:
             seconds = attempts.statistics["delay_since_first_attempt"]
             log.warning("the study's database is back after %.0f s", seconds)
@@ -75,6 +87,10 @@ def reason(error: BaseException) -> str:
     cause = _cause(error)
     message = str(cause.orig if isinstance(cause, DBAPIError) else cause).strip()
     return message.splitlines()[0] if message else type(cause).__name__
+
+
+def _count_attempt(state: RetryCallState) -> None:
+    _attempt.set(state.attempt_number)
 
 
 def _reminder() -> Callable[[RetryCallState], None]:

@@ -19,6 +19,7 @@ class Proxy:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._is_away = False
         self._lose: dict[bytes, int] = {}
+        self._pass: dict[bytes, int] = {}
         self._lock = threading.Lock()
         self._open: list[socket.socket] = []
         self.lost: list[str] = []
@@ -42,9 +43,14 @@ class Proxy:
         """Forward connections again."""
         self._is_away = False
 
-    def lose_replies(self, words: str, times: int) -> None:
-        """Forward the next requests that contain some words, and drop the replies."""
+    def lose_replies(self, words: str, times: int, *, after: int = 0) -> None:
+        """Forward the next requests that contain some words, and drop the replies.
+
+        Args:
+            after: Such requests whose replies are passed on before.
+        """
         self._lose[words.encode()] = times
+        self._pass[words.encode()] = after
 
     def close(self) -> None:
         """Stop the proxy."""
@@ -84,7 +90,11 @@ class Proxy:
 
     def _look(self, chunk: bytes, losing: threading.Event) -> None:
         for words, left in self._lose.items():
-            if left and words in chunk:
+            if not left or words not in chunk:
+                continue
+            if self._pass[words]:
+                self._pass[words] -= 1
+            else:
                 self._lose[words] -= 1
                 self.lost.append(words.decode())
                 losing.set()

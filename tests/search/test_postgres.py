@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -13,11 +14,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from glob import glob
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, make_url, text
 
 from search.results.client import Client
 from search.results.queries import StudyQueries
@@ -25,6 +28,7 @@ from search.storage.database_retry import retrying
 from search.storage.errors import BusyStudy, StudyUnavailable
 from search.storage.study import Study
 from spaces.file.search_file import SearchFile
+from tests.faults.proxy import Proxy
 from tests.search.conftest import Tlc, made_up_result
 
 PROCESSES, THREADS, TRIALS_EACH = 2, 6, 4
@@ -224,6 +228,60 @@ def test_calls_are_retried_while_the_server_restarts(
     back.join()
     assert [record.state for record in study.records()] == ["complete", "running"]
     assert caplog.text.count("the study's database is unavailable") == 1
+
+
+def test_a_lost_reply_to_commit_doubles_and_loses_nothing(
+    postgres: str, make_search: Callable[..., SearchFile]
+) -> None:
+    """The server commits, and the connection ends before its reply."""
+    address = make_url(postgres)
+    assert address.port is not None
+    proxy = Proxy(address.port)
+    url = address.set(port=proxy.port).render_as_string(hide_password=False)
+    study = Study.open(make_search(name="lost", sampler="random"), url)
+
+    def losing_each(call: Callable[[], Any]) -> list[Any]:
+        """Call until each of its transactions has lost the reply to its COMMIT in one call."""
+        answers = []
+        for after in itertools.count():
+            lost = len(proxy.lost)
+            proxy.lose_replies("COMMIT", times=1, after=after)
+            answers.append(call())
+            if len(proxy.lost) == lost:
+                assert after > 0
+                proxy.lose_replies("COMMIT", times=0)
+                return answers
+        raise AssertionError
+
+    try:
+        with retrying():
+            asked = losing_each(study.ask)
+            left = [each.number for each in asked]
+            told = losing_each(lambda: study.tell_result(left.pop(), made_up_result(0.5, 0.1)))
+            told += [study.tell_failure(number, "error", "made up") for number in left]
+            enqueue = partial(study.optuna.enqueue_trial, study.optuna.trials[0].params)
+            enqueued = losing_each(enqueue)
+            enqueued += [enqueue() for _ in range(len(asked) - len(enqueued))]
+            resumed = losing_each(study.ask)
+            repeats = losing_each(lambda: study.repeat(asked[-1].number, 7))
+            values = iter(range(1, 100))
+            known = [None]
+
+            def exchange() -> bool:
+                known.append(next(values))
+                return study.exchange("key", known[-2], known[-1])
+
+            assert all(told + losing_each(exchange))
+    finally:
+        proxy.close()
+    seen = Study.load("lost", postgres)
+    records, repeated = seen.records_and_repeats()
+    assert [each.number for each in records] == [each.number for each in (*asked, *resumed)]
+    assert sorted(each.order for each in records if each.is_finished) == [*range(1, len(asked) + 1)]
+    assert [each.number for each in repeated] == [each.number for each in repeats]
+    waiting = len(enqueued) - len(resumed)
+    assert len(seen.optuna.trials) == len(records) + len(repeats) + waiting
+    assert len(seen.waiting()) == waiting
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from optuna.storages._rdb import models
 from sqlalchemy import Connection, Engine, Table, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from search.storage.database_retry import retryable
+from search.storage.database_retry import is_retry, retryable
 
 ATTRIBUTES: Table = models.StudyUserAttributeModel.__table__
 _STUDIES: Table = models.StudyModel.__table__
@@ -24,10 +24,20 @@ def exchange(engine: Engine, study_id: int, key: str, old: Any | None, new: Any)
     """
     try:
         with engine.begin() as connection:
-            return exchange_in(connection, study_id, key, old, new)
+            if exchange_in(connection, study_id, key, old, new):
+                return True
     except IntegrityError:
-        # Another process has inserted the attribute.
-        return False
+        # Another process has inserted the attribute, or an attempt before this one.
+        pass
+    return is_retry() and has_value(engine, study_id, key, new)
+
+
+def has_value(engine: Engine, study_id: int, key: str, value: Any) -> bool:
+    """Whether an attribute has a value."""
+    own = (ATTRIBUTES.c.study_id == study_id, ATTRIBUTES.c.key == key)
+    with engine.connect() as connection:
+        found = connection.execute(select(ATTRIBUTES.c.value_json).where(*own)).scalar()
+    return found == json.dumps(value)
 
 
 @retryable

@@ -20,8 +20,8 @@ from sqlalchemy import (
     update,
 )
 
-from search.storage.database_retry import retryable
-from search.storage.transactions.attributes import ATTRIBUTES, replace_in
+from search.storage.database_retry import is_retry, retryable
+from search.storage.transactions.attributes import ATTRIBUTES, has_value, replace_in
 
 _TRIALS: Table = models.TrialModel.__table__
 _PARAMETERS: Table = models.TrialParamModel.__table__
@@ -72,7 +72,8 @@ def change_parameters(engine: Engine, study_id: int, change: ParameterChange) ->
     with engine.begin() as connection:
         # The write comes first: SQLite locks with it.
         if not replace_in(connection, study_id, *change.replaced):
-            return False
+            key, _, new = change.replaced
+            return is_retry() and has_value(engine, study_id, key, new)
         _store_again(connection, own, change.parameters)
         connection.execute(
             delete(_PARAMETERS).where(own, _PARAMETERS.c.param_name.in_(change.left_out))

@@ -25,7 +25,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError
 
-from search.storage.database_retry import retryable
+from search.storage.database_retry import is_retry, retryable
 from search.storage.transactions.attributes import exchange_in
 from search.storage.trials import ATTEMPT, FAILURE, FINISH, RESULT
 
@@ -73,7 +73,7 @@ def finish(
             .values(state=state, datetime_complete=now)
         )
         if changed.rowcount == 0:
-            return False
+            return is_retry() and _has(connection, trial_id, attributes)
         order = _count_finished(connection, trial_id)
         _write(connection, _USER, trial_id, {**attributes, FINISH: order})
         _write(connection, _SYSTEM, trial_id, _excesses(constraints))
@@ -175,6 +175,16 @@ def _count_finished(connection: Connection, trial_id: int) -> int:
         _TRIALS.c.study_id == study_id, _TRIALS.c.state.in_(finished)
     )
     return connection.execute(counted).scalar_one()
+
+
+def _has(connection: Connection, trial_id: int, values: Mapping[str, Any]) -> bool:
+    """Whether a trial has some user attributes."""
+    found = connection.execute(
+        select(_USER.c.key, _USER.c.value_json).where(
+            _USER.c.trial_id == trial_id, _USER.c.key.in_(list(values))
+        )
+    )
+    return dict(found.tuples().all()) == _json(values)
 
 
 def _write(
