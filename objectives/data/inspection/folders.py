@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from objectives.data.errors import DataError
 from objectives.data.inspection.finding import Finding
@@ -41,21 +42,28 @@ def image_folder(folder: Path) -> Finding | None:
         splits = {split: path for split, path in found.items() if classes_in(path)}
     count = sum(1 for _ in images_in(splits["train"]))
     sizes, channels = _look_at(splits["train"], count)
-    size = max((each for each in SIZES if each <= median(sizes)), default=SIZES[0])
+    data = image_data({"source": "image_folder"}, median(sizes), channels)
+    size = data["image_size"]
     shapes = f"{min(sizes)} to {max(sizes)}" if min(sizes) < max(sizes) else f"{sizes[0]}"
     notes.append(
         f"{count:,} images to train on, {'grey' if channels == 1 else 'coloured'}, {shapes} pixels "
         f"high or wide; resized to {size} × {size} (data.image_size)"
     )
-    source = {split: str(path) for split, path in splits.items()}
-    data = {
-        "images": {"source": "image_folder", **source},
-        "image_size": size,
-        "patch_size": PATCHES[size],
-        "channels": channels,
-    }
+    data["images"] |= {split: str(path) for split, path in splits.items()}
     task = {"name": "image-classification"}
     return Finding(task, data, tuple(notes), "images", {"rows": count})
+
+
+def image_data(source: dict[str, Any], side: float, channels: int) -> dict[str, Any]:
+    """The section ``data`` of a source of images.
+
+    Args:
+        side: Pixels of the shorter side of a usual image; images are resized to the size below it.
+    """
+    size = max((each for each in SIZES if each <= side), default=SIZES[0])
+    return {
+        "images": source, "image_size": size, "patch_size": PATCHES[size], "channels": channels,
+    }  # fmt: skip
 
 
 def is_image(path: Path) -> bool:

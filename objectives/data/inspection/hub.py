@@ -9,6 +9,7 @@ from typing import Any
 from objectives.data.errors import DataError
 from objectives.data.inspection.dialects import SAMPLE_ROWS
 from objectives.data.inspection.finding import Finding, data_of
+from objectives.data.inspection.folders import image_data
 from objectives.data.inspection.names import LABELS, SPLIT_NAMES
 from objectives.data.inspection.roles import roles_of
 from objectives.data.inspection.samples import Sample, class_names_of
@@ -71,14 +72,10 @@ def _has_images(rows: Any) -> str | None:
 
 
 def _images(first: list[Any], source: dict[str, Any], notes: list[str]) -> Finding:
-    from objectives.data.inspection.folders import PATCHES, SIZES
-
     images = [row[source["image"]] for row in first]
     side = min(min(image.size) for image in images)
-    size = max((each for each in SIZES if each <= side), default=SIZES[0])
     channels = 1 if all(image.mode in ("1", "L") for image in images) else 3
-    data = {
-        "images": source, "image_size": size, "patch_size": PATCHES[size], "channels": channels,
-    }  # fmt: skip
+    data = image_data(source, side, channels)
+    size = data["image_size"]
     notes.append(f"images of {side} pixels; resized to {size} × {size} (data.image_size)")
     return Finding({"name": "image-classification"}, data, tuple(notes), "images", {"rows": 10_000})
