@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from objectives.data.arrays import Written, write_arrays
-from objectives.data.errors import DataError
+from objectives.data.errors import DataError, Place
+from objectives.data.files.finding import is_url, versions_of
 from objectives.data.files.opening import files_of
 from objectives.data.prepared_data import (
     MANIFEST,
@@ -180,9 +181,14 @@ def _digest_of_files(source: Splits[Any], field: str) -> str:
     train_bytes = 0
     for split in SPLITS:
         for given in source.inputs(split):
+            if is_url(given):
+                digest.update("\n".join(versions_of(given, Place(field, split))).encode())
+                continue
             for path in _named(source, given, f"{field}.{split}"):
-                if split_of.setdefault(path.resolve(), split) != split:
-                    raise DataError(f"{field}.{split}: {path} is in {split_of[path.resolve()]} too")
+                if other := split_of.get(path.resolve()):
+                    said = "is given twice" if other == split else f"is in {other} too"
+                    raise DataError(f"{field}.{split}: {path} {said}")
+                split_of[path.resolve()] = split
                 files = sorted(filter(Path.is_file, path.rglob("*"))) if path.is_dir() else [path]
                 for file in files:
                     digest.update(str(file.relative_to(path)).encode())

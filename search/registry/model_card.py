@@ -153,10 +153,9 @@ def _source_text(source: Any) -> str:
             revision = f" at {source.revision}" if source.revision else ""
             config = f" ({source.config})" if source.config else ""
             return f"{source.dataset}{config} of the Hugging Face Hub{revision}"
-        case Tables() | ConllFiles() | ImageFolder():
-            return f"local files ({PurePosixPath(source.train).name})"
-        case AlignedFiles():
-            return f"local files ({', '.join(PurePosixPath(path).name for path in source.train)})"
+        case Tables() | ConllFiles() | ImageFolder() | AlignedFiles():
+            names = (PurePosixPath(path).name for path in source.inputs("train"))
+            return f"local files ({', '.join(names)})"
     raise AssertionError(source)
 
 

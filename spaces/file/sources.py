@@ -10,7 +10,15 @@ from pydantic import AfterValidator, Field
 
 from spaces.file.dimensions import StrictModel
 from spaces.file.image_processor import Colour, ImageProcessor
-from spaces.file.inputs.tables import SPLITS, Aligned, Encoding, HubDataset, Splits, Tables
+from spaces.file.inputs.tables import (
+    SPLITS,
+    Aligned,
+    Encoding,
+    HubDataset,
+    Several,
+    Splits,
+    Tables,
+)
 
 SOURCE_FIELDS = ("unlabelled", "labelled", "tagged", "parallel", "images")
 """Fields of ``Data`` that are sources; a task needs some of them."""
@@ -116,7 +124,7 @@ class HubTagged(TaggedColumns, HubDataset):
     """A data set of tagged sentences of the Hugging Face Hub, such as ``eriktks/conll2003``."""
 
 
-class ConllFiles(Splits[str]):
+class ConllFiles(Splits[Several]):
     """Local files with a word a line and a blank line between sentences, as those of CoNLL-2003,
     plain or gzipped. Tabs separate columns, or spaces in a line without tabs; lines that begin with
     ``-DOCSTART-`` are skipped."""

@@ -7,7 +7,6 @@ import glob
 import gzip
 import lzma
 import zlib
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -61,37 +60,9 @@ def files_of(given: str) -> list[Path]:
     return [Path(file) for file in sorted(glob.glob(given, recursive=True)) if Path(file).is_file()]
 
 
-def find_files(given: str, at: Place) -> list[Path]:
-    """The same, of files or folders that ``datasets`` saved.
-
-    Raises:
-        DataError: There are none, or it is another folder.
-    """
-    found = files_of(given)
-    if not found:
-        raise at.fault(f"no such file: {given}")
-    for path in found:
-        if path.is_dir() and not is_saved(path):
-            raise at.fault(f"{path} is a folder; {_instead_of(path)}")
-    return found
-
-
 def is_saved(path: Path) -> bool:
     """Whether a folder is one that ``save_to_disk`` of ``datasets`` wrote."""
     return any((path / name).is_file() for name in SAVED)
-
-
-def _instead_of(folder: Path) -> str:
-    for pattern in ("*", "*/*"):
-        endings = Counter(
-            file.suffix
-            for file in folder.glob(pattern)
-            if file.suffix.lower() in (*FORMATS, *COMPRESSED)
-        )
-        if endings:
-            ending = endings.most_common(1)[0][0]
-            return f"name its files with a pattern: {folder}/{pattern}{ending}"
-    return "name a file"
 
 
 def format_of(path: Path, given: Format | None, source: str) -> Format:

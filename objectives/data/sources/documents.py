@@ -10,10 +10,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from objectives.data.errors import DataError, Place
+from objectives.data.errors import Place
 from objectives.data.files.encodings import text_chunks
+from objectives.data.files.finding import find_files
 from objectives.data.files.notices import Notice, unsaid
-from objectives.data.files.opening import find_files, format_of
+from objectives.data.files.opening import format_of
 from objectives.data.files.stored_texts import Block, Numbers, StoredTexts, TextWriter
 from objectives.data.sources import standard_library
 from objectives.data.sources.cells import texts_of
@@ -88,9 +89,9 @@ def read_documents(
 def _read_split(
     source: Files | HubText, split: str, field: str, cache: Path, notice: Notice
 ) -> Documents:
-    origin, at = str(getattr(source, split)), Place(field, split)
+    at = Place(field, split)
     writer = TextWriter(cache, skips_blank=True)
-    if isinstance(source, Files) and (plain := _plain_files(source, at)):
+    if isinstance(source, Files) and (plain := _plain_files(source, at, cache)):
         for path in plain:
             for document in _documents(text_chunks(path, source.encoding, at), source):
                 writer.add(document)
@@ -102,13 +103,13 @@ def _read_split(
             writer.add(document)
     found = Documents(writer.finish())
     if found.is_empty:
-        raise DataError(f"{field}.{split}: {origin} holds no text")
+        raise at.fault(f"{', '.join(source.inputs(split))} holds no text")
     return found
 
 
-def _plain_files(source: Files, at: Place) -> list[Path]:
+def _plain_files(source: Files, at: Place, cache: Path) -> list[Path]:
     """The files of a split where they are of plain text; none where they are tables."""
-    files = find_files(getattr(source, at.split), at)
+    files = [path for given in source.inputs(at.split) for path in find_files(given, at, cache)]
     forms = {format_of(path, source.format, at.source) for path in files}
     for name in source.unread("text") if "text" in forms else ():
         raise at.fault("is no field of files of plain text", name)

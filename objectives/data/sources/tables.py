@@ -12,8 +12,9 @@ from objectives.data.files.columnar import of_dataset, read_columnar
 from objectives.data.files.delimited import read_delimited
 from objectives.data.files.dialects import Dialect, likely_dialect
 from objectives.data.files.encodings import lines_of
+from objectives.data.files.finding import find_files
 from objectives.data.files.notices import Notice
-from objectives.data.files.opening import find_files, format_of
+from objectives.data.files.opening import format_of
 from objectives.data.files.records import read_records
 from objectives.data.files.table import Table, joined
 from spaces.file.inputs.tables import HubDataset, Tables
@@ -32,12 +33,13 @@ def read_table(
     Raises:
         DataError: It is missing, has no rows, or is not what the search file says.
     """
-    given, at = getattr(source, split), Place(field, split)
+    at, given = Place(field, split), source.inputs(split)
+    origin = ", ".join(given)
     if isinstance(source, HubDataset):
-        table = of_dataset(load_hub(source, split, field, cache), given)
+        table = of_dataset(load_hub(source, split, field, cache), origin)
     else:
-        files = find_files(given, at)
-        table = joined([_read_file(path, source, at, notice) for path in files], given)
+        files = [path for each in given for path in find_files(each, at, cache)]
+        table = joined([_read_file(path, source, at, notice) for path in files], origin)
     if table.rows == 0:
         raise at.fault(f"{table.origin} holds no rows")
     return table

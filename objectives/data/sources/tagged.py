@@ -9,8 +9,8 @@ from typing import Any
 
 from objectives.data.errors import DataError, Place
 from objectives.data.files.encodings import lines_of
+from objectives.data.files.finding import find_files
 from objectives.data.files.notices import Notice, unsaid
-from objectives.data.files.opening import find_files
 from objectives.data.files.table import Table
 from objectives.data.sources.cells import groups_of
 from objectives.data.sources.splits import Examples, separate
@@ -85,17 +85,16 @@ def read_tagged(
 
 
 def _read_split(source: TaggedSource, split: str, cache: Path, notice: Notice) -> TaggedRows:
-    origin = str(getattr(source, split))
+    at, given = Place(FIELD, split), source.inputs(split)
     if isinstance(source, ConllFiles):
-        at = Place(FIELD, split)
-        files = find_files(origin, at)
+        files = [path for each in given for path in find_files(each, at, cache)]
         rows = TaggedRows.of(
             [each for file in files for each in _conll_sentences(source, file, at)]
         )
     else:
         rows = _of_table(source, read_table(source, split, FIELD, cache, notice))
     if rows.is_empty:
-        raise DataError(f"{FIELD}.{split}: {origin} holds no words")
+        raise at.fault(f"{', '.join(given)} holds no words")
     return rows
 
 

@@ -36,7 +36,9 @@ Encoding = Annotated[str, AfterValidator(_encoding)]
 
 Aligned = Annotated[list[str], Field(min_length=2, max_length=2)]
 """Source language, target language."""
-Input = TypeVar("Input", str, Aligned)
+Several = str | Annotated[list[str], Field(min_length=1)]
+"""A file, a pattern or a URL, or a list of them."""
+Input = TypeVar("Input", str, Aligned, Several)
 
 
 class Splits(StrictModel, Generic[Input]):
@@ -66,9 +68,11 @@ class Splits(StrictModel, Generic[Input]):
         ]
 
 
-class Tables(Splits[str]):
-    """Local files of rows, each plain or compressed (gz, bz2, xz, zst): a file, the files that a
-    pattern such as ``train-*.parquet`` matches, or a folder of ``save_to_disk``."""
+class Tables(Splits[Several]):
+    """Files of rows, each plain or compressed (gz, bz2, xz, zst): a file, the files that a pattern
+    such as ``train-*.parquet`` matches, or a folder of ``save_to_disk``; a list of several; or a
+    URL of fsspec, such as ``s3://BUCKET/train-*.parquet``, whose files are copied below TLC_HOME
+    once."""
 
     source: Literal["files"]
     format: Format | None = None
