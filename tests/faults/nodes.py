@@ -52,10 +52,10 @@ class Nodes:
             "RAY_gcs_rpc_server_reconnect_timeout_s": "5",
         }
 
-    def head(self) -> subprocess.Popen[bytes]:
-        """Start the head, with one processor."""
+    def head(self, cpus: int = 1) -> subprocess.Popen[bytes]:
+        """Start the head, with one processor or none."""
         node = self._start(
-            "--head", f"--port={self.port}", "--num-cpus=1", "--include-dashboard=false"
+            "--head", f"--port={self.port}", f"--num-cpus={cpus}", "--include-dashboard=false"
         )
         wait_for("the head listens", lambda: listens(self.port))
         return node
