@@ -53,9 +53,9 @@ def _chosen(unit_of: Rows, labels: Labels, count: int, seed: int) -> npt.NDArray
     """Whether each example is in one of the units that are drawn, of ``count`` examples at most."""
     # Numbers, and the tags of words, are no classes of an example.
     has_classes = labels.ndim == 1 and np.issubdtype(labels.dtype, np.integer)
-    rows = np.arange(len(unit_of) if has_classes else 0)
-    _, classes, counts = np.unique(labels[rows], return_inverse=True, return_counts=True)
-    units = Units.of(unit_of, np.ones_like(unit_of), rows, classes)
+    of_examples = labels if has_classes else np.empty(0, dtype=np.int64)
+    _, classes, counts = np.unique(of_examples, return_inverse=True, return_counts=True)
+    units = Units.of(unit_of, np.ones_like(unit_of), np.arange(len(classes)), classes)
     chosen = drawn(
         units,
         generator(seed, STREAM, 0).permutation(len(units.sizes)),

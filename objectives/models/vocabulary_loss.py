@@ -47,7 +47,10 @@ def vocabulary_loss(
         A number, or losses in the shape of the targets.
     """
     how: dict[str, Any] = {"ignore_index": ignored, "label_smoothing": smoothing}
-    head = model.get_output_embeddings()
+    # A model that is none of transformers names no head.
+    head: Any = None
+    if hasattr(model, "get_output_embeddings"):
+        head = model.get_output_embeddings()
     is_large = head is not None and len(head.weight) * targets.numel() > MAX_LOGITS
     if is_large and model not in _WHOLE:
         rows = max(1, CHUNK_LOGITS // len(head.weight))

@@ -324,12 +324,12 @@ def test_transformers_gives_the_ids_of_training(
     cache = made.folder.parent / "cache"
     texts: tuple[list[str], ...]
     if sources.parallel is not None:
-        texts = (read_sentence_pairs(sources.parallel, cache)["test"].sources,)
+        texts = (list(read_sentence_pairs(sources.parallel, cache)["test"].sources),)
         expected = data.sentence_pairs("test").sources
     else:
         assert sources.labelled is not None
         rows = read_labelled(sources.labelled, "", cache)["test"]
-        texts = (rows.texts, rows.pairs) if rows.pairs else (rows.texts,)
+        texts = tuple(list(each) for each in (rows.texts, rows.pairs) if each)
         expected = data.labelled_texts("test").tokens
     tokenizer = AutoTokenizer.from_pretrained(made.folder)
     found = tokenizer(*texts, truncation=True, padding="max_length", return_tensors="np")

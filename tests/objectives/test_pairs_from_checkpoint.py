@@ -83,7 +83,7 @@ def own_encoding(pairs: Pairs, split: str, folder: Path) -> Any:
     tokenizer = AutoTokenizer.from_pretrained(folder)
     rows = pairs.rows[split]
     return tokenizer(
-        rows.texts, rows.pairs, truncation="longest_first", max_length=LENGTH,
+        list(rows.texts), list(rows.pairs), truncation="longest_first", max_length=LENGTH,
         padding="max_length", return_tensors="np",
     )  # fmt: skip
 

@@ -158,7 +158,7 @@ def predict_without_tlc(
     source = study.search.data.labelled
     assert source is not None
     rows = read_labelled(source, "", folder / "cache")["validation"]
-    (folder / "texts.json").write_text(json.dumps(rows.texts))
+    (folder / "texts.json").write_text(json.dumps(list(rows.texts)))
     run = subprocess.run(
         [
             sys.executable, "-I", "-c", PREDICT, client.tracking_uri, uri,
