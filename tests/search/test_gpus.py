@@ -54,6 +54,7 @@ def test_a_trial_without_gpus_sees_none() -> None:
     assert list(results.trials()["visible"]) == [0]
 
 
+@pytest.mark.slow
 def test_trials_pay_for_their_gpus_until_the_gpu_hours_are_used_up(home: Path) -> None:
     search = {**SEARCH, "name": "budget", "resources": {"gpus": 0.5}, "gpu_hours": 1e-6}
     tlc.run(search, objective=visible)

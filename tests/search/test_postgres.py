@@ -230,6 +230,7 @@ def test_calls_are_retried_while_the_server_restarts(
     assert caplog.text.count("the study's database is unavailable") == 1
 
 
+@pytest.mark.slow
 def test_a_lost_reply_to_commit_doubles_and_loses_nothing(
     postgres: str, make_search: Callable[..., SearchFile]
 ) -> None:
